@@ -170,7 +170,9 @@ class JobTable:
         back = np.zeros(num_rows, bool)
         back[1:] = np.diff(data["submit_s"]) < 0
         if unsorted != "sort":
-            reject("submit_s", back, "is before the row above it: sort the file, or set unsorted=sort", data["submit_s"])
+            reject(
+                "submit_s", back, "is before the row above it: sort the file, or set unsorted=sort", data["submit_s"]
+            )
         return table.take(data["submit_s"].argsort(kind="stable")) if back.any() else table
 
     @staticmethod
@@ -233,7 +235,7 @@ class JobTable:
         columns = {name: getattr(self, name) for name in COLUMNS}
         for name in ("model", "tenant"):
             labels = columns[name]
-            columns[name] = pd.Categorical.from_codes(labels.codes, list(labels.names))
+            columns[name] = pd.Categorical.from_codes(labels.codes, categories=pd.Index(labels.names))
         return pd.DataFrame(columns)
 
 
