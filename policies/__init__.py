@@ -1,0 +1,38 @@
+"""What decides: scaling, allocation and placement policies, and the controller that both worlds share.
+
+A leaf: numpy only. Read `view.py`, `plan.py` and `protocols.py`, then one policy, then `controller.py`.
+"""
+
+from policies.controller import Controller
+from policies.errors import PlanError, PolicyError
+from policies.job import Job, Placement
+from policies.jobs_view import JobsView
+from policies.metrics_view import MetricsView
+from policies.nodes import Nodes, NodeSize, Space
+from policies.plan import Draft, Gang, Plan
+from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
+from policies.registry import register, registry
+from policies.view import ClusterView, PoolView
+
+__all__ = [
+    "AllocationPolicy",
+    "ClusterView",
+    "Controller",
+    "Draft",
+    "Gang",
+    "Job",
+    "JobsView",
+    "MetricsView",
+    "NodeSize",
+    "Nodes",
+    "Placement",
+    "PlacementPolicy",
+    "Plan",
+    "PlanError",
+    "PolicyError",
+    "PoolView",
+    "ScalingPolicy",
+    "Space",
+    "register",
+    "registry",
+]

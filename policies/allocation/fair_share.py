@@ -1,0 +1,116 @@
+"""Max-min fair shares of GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from policies.plan import Draft
+from policies.registry import register
+from policies.serving import first_fit
+from policies.view import ClusterView
+
+
+def fill(low: np.ndarray, high: np.ndarray, weight: np.ndarray | None, num_gpus: int) -> np.ndarray:
+    """Progressive filling in whole GPUs: from `low` on, each GPU goes to the job whose share would be the smallest.
+
+    A share is GPUs / weight (after the GPU); ties fall to the earlier row; no job gets more than `high`. This is the
+    weighted max-min fair division (Bertsekas and Gallager, "Data Networks", 6.5.2) of whole units.
+
+    Args:
+        low, high: bounds a job, int64, shape (J,).
+        weight: more than 0, shape (J,); None: all equal.
+        num_gpus: to divide; at least `low.sum()`.
+
+    Returns:
+        GPUs a job, int64, shape (J,).
+    """
+    num_gpus = min(num_gpus, int(high.sum()))
+    if weight is None:
+        level, base = _level(low, high, num_gpus)
+        share = np.minimum(np.maximum(low, level), high)
+        next_up = ((share == level) & (high > level)).nonzero()[0]
+        share[next_up[: num_gpus - base]] += 1
+        return share
+    below, above = 0.0, float((high / weight).max())
+    share = low
+    for _ in range(100):
+        middle = 0.5 * (below + above)
+        trial = np.minimum(np.maximum(np.floor(middle * weight).astype(np.int64), low), high)
+        if int(trial.sum()) <= num_gpus:
+            below, share = middle, trial
+        else:
+            above = middle
+        if above - below <= 1e-12 * above:
+            break
+    bid = np.where(share < high, (share + 1) / weight, np.inf)
+    share = share.copy()
+    for row in bid.argsort(kind="stable")[: num_gpus - int(share.sum())].tolist():
+        share[row] += 1
+    return share
+
+
+def _level(low: np.ndarray, high: np.ndarray, num_gpus: int) -> tuple[int, int]:
+    """(the largest whole level L with sum(clip(L, low, high)) <= num_gpus, that sum).
+
+    From L to L + 1 the sum grows by the number of jobs with low <= L < high, so a difference of two histograms gives
+    it for all levels at once.
+    """
+    top = int(high.max()) + 1
+    growing = (np.bincount(low, minlength=top) - np.bincount(high, minlength=top)).cumsum()
+    total = int(low.sum()) + growing.cumsum()  # total[L]: the sum at level L + 1
+    level = int(total.searchsorted(num_gpus, "right"))
+    return level, int(total[level - 1]) if level else int(low.sum())
+
+
+@register("allocation", "fair_share")
+@dataclass
+class FairShare:
+    """Weighted max-min fair shares between each job's bounds, recomputed whenever something changes.
+
+    Running jobs keep at least their minimum. Jobs are admitted in submit order, each with its minimum, skipping those
+    whose minimum does not fit beside the others'; what is left is divided by progressive filling (`fill`). A rigid job
+    has minimum = maximum, so among rigid jobs this is first-come-first-served with skipping.
+    """
+
+    def allocate(self, view: ClusterView, draft: Draft) -> None:
+        jobs = view.jobs
+        if not len(jobs):
+            return
+        low, high, held = jobs.min_gpus, jobs.max_gpus, jobs.gpus_held
+        capacity = view.capacity_gpus
+        if not draft.fits_by_count:
+            self._by_place(view, draft, self._shares(low, high, held, jobs.weight, capacity, len(view.pending)))
+            return
+        draft.give_all(self._shares(low, high, held, jobs.weight, capacity, len(view.pending)))
+
+    @staticmethod
+    def _shares(
+        low: np.ndarray, high: np.ndarray, held: np.ndarray, weight: np.ndarray, capacity: int, num_pending: int
+    ) -> np.ndarray:
+        total_high = int(high.sum())
+        if total_high <= capacity:
+            return high
+        weights = None if (weight == weight[0]).all() else weight
+        if int(low.sum()) <= capacity:
+            return fill(low, high, weights, capacity)
+        order = (held == 0).argsort(kind="stable")  # running jobs first, then waiting ones, each in submit order
+        granted = first_fit(order, low, capacity)
+        admitted = granted.nonzero()[0]
+        share = np.zeros_like(low)
+        chosen = None if weights is None else weights[admitted]
+        share[admitted] = fill(low[admitted], high[admitted], chosen, capacity)
+        return share
+
+    @staticmethod
+    def _by_place(view: ClusterView, draft: Draft, share: np.ndarray) -> None:
+        """Where a gang may not fit although enough GPUs are free: shrinks first, then grows as far as places go."""
+        jobs = view.jobs
+        more = share - jobs.gpus_held
+        for row in more.argsort(kind="stable").tolist():
+            job, wanted = jobs[row], int(share[row])
+            while wanted != job.gpus_held and not draft.give(job, wanted):
+                wanted -= 1
+                if wanted < max(job.min_gpus, job.gpus_held + 1):
+                    break

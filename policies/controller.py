@@ -1,0 +1,57 @@
+"""The loop that both worlds share: look, scale, allocate, place, and hand over a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from policies.plan import Draft, Plan
+from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
+from policies.view import ClusterView
+
+
+class Controller:
+    """Turns a view into a plan. No clock, no I/O: the time is the view's.
+
+    Args:
+        allocation: which job gets how many GPUs.
+        placement: on which nodes.
+        scaling: pool name -> how many nodes it should have; each is asked on its own period, from time 0 on.
+    """
+
+    def __init__(
+        self,
+        allocation: AllocationPolicy,
+        placement: PlacementPolicy,
+        scaling: Mapping[str, ScalingPolicy] | None = None,
+    ) -> None:
+        self._allocation, self._placement = allocation, placement
+        self._scaling = dict(scaling or {})
+        self._due_s = dict.fromkeys(self._scaling, 0.0)
+        self._next_due_s = 0.0 if self._scaling else math.inf
+
+    def decide(self, view: ClusterView) -> Plan:
+        """One decision for one instant.
+
+        Raises:
+            PlanError: an allocation that the jobs or the cluster rule out.
+        """
+        draft = Draft(view, self._placement)
+        nodes = self._scale(view) if view.now_s >= self._next_due_s else None
+        self._allocation.allocate(view, draft)
+        if self._next_due_s < draft.wake_at_s:
+            draft.wake_at_s = self._next_due_s
+        return draft.plan(nodes)
+
+    def _scale(self, view: ClusterView) -> dict[str, int]:
+        wanted = {}
+        for name, policy in self._scaling.items():
+            if view.now_s < self._due_s[name]:
+                continue
+            pool = view.pools[name]
+            count = min(max(policy.desired(pool, view), pool.min_nodes), pool.max_nodes)
+            if count != pool.num_nodes:
+                wanted[name] = count
+            self._due_s[name] = view.now_s + policy.period_s
+        self._next_due_s = min(self._due_s.values())
+        return wanted

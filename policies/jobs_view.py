@@ -1,0 +1,269 @@
+"""The active jobs, two faces over one state: live rows, and columns that are kept up to date once a policy asks.
+
+A policy that looks at a few jobs reads rows; one that weighs all of them reads columns, arrays aligned by row, in
+submit order. Nothing is built for a decision: a column group is filled when first asked for and patched at each
+change from then on (tests/benchmarks/test_decisions.py prints what that is worth).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Protocol
+
+import numpy as np
+
+from policies.errors import PolicyError
+from policies.job import Job
+
+_SEQ = attrgetter("seq")
+_COMPACT = 64
+
+
+class StaticColumns(Protocol):
+    """What never changes of the jobs, by `seq`; `workloads.JobTable` is one."""
+
+    @property
+    def job_id(self) -> Any: ...
+    @property
+    def priority(self) -> Any: ...
+    @property
+    def weight(self) -> Any: ...
+    @property
+    def deadline_s(self) -> Any: ...
+    @property
+    def tenant(self) -> Any: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def cpus_per_gpu(self) -> Any: ...
+    @property
+    def memory_gib_per_gpu(self) -> Any: ...
+
+
+class Pending:
+    """The jobs that hold no GPU, in submit order; iterate as far as needed.
+
+    The head leaves by moving an offset: deleting from the front of a list of 100,000 would cost 20 us.
+    """
+
+    __slots__ = ("_head", "_items")
+
+    def __init__(self) -> None:
+        self._items: list[Job] = []
+        self._head = 0
+
+    def __len__(self) -> int:
+        return len(self._items) - self._head
+
+    def __iter__(self) -> Iterator[Job]:
+        return islice(self._items, self._head, None) if self._head else iter(self._items)
+
+    def add(self, job: Job) -> None:
+        items = self._items
+        if not items or items[-1].seq < job.seq:
+            items.append(job)
+        else:
+            items.insert(bisect_left(items, job.seq, self._head, key=_SEQ), job)
+
+    def remove(self, job: Job) -> None:
+        items, head = self._items, self._head
+        if items[head] is not job:
+            del items[bisect_left(items, job.seq, head, key=_SEQ)]
+        elif head + 1 == len(items) or head == _COMPACT:
+            del items[: head + 1]
+            self._head = 0
+        else:
+            self._head = head + 1
+
+
+class _Block:
+    """Some columns in one array, so that a row goes in one move; shape (columns, capacity)."""
+
+    __slots__ = ("columns", "data", "names", "values_of")
+
+    def __init__(self, names: tuple[str, ...], dtype: type, jobs: list[Job]) -> None:
+        self.names = names
+        self.values_of = attrgetter(*names)
+        self.data: np.ndarray = np.zeros((len(names), max(1024, 2 * len(jobs))), dtype)
+        self.columns = list(self.data)
+        for row, job in enumerate(jobs):
+            self.put(row, job)
+
+    def put(self, row: int, job: Job) -> None:
+        for column, value in zip(self.columns, self.values_of(job), strict=True):
+            column[row] = value
+
+    def append(self, row: int, job: Job) -> None:
+        if row == self.data.shape[1]:
+            self.data = np.hstack((self.data, np.zeros_like(self.data)))
+            self.columns = list(self.data)
+        self.put(row, job)
+
+    def drop(self, row: int, num_rows: int) -> None:
+        self.data[:, row : num_rows - 1] = self.data[:, row + 1 : num_rows]
+
+
+# Column groups: what is asked for together is kept together. The flag says whether a change of GPUs changes it.
+_GROUPS: tuple[tuple[tuple[str, ...], type, bool], ...] = (
+    (("gpus_held", "num_gpus", "min_gpus", "max_gpus"), np.int64, True),
+    (("left_at_anchor_s", "anchor_s", "rate"), np.float64, True),
+    (("since_s", "service_at_since_gpu_s", "executed_at_since_s"), np.float64, True),
+    (("seq", "priority"), np.int64, False),
+    (("submit_s", "weight", "deadline_s"), np.float64, False),
+)
+_GROUP_OF = {name: i for i, (names, _, _) in enumerate(_GROUPS) for name in names}
+
+
+class JobsView:
+    """All active jobs (pending and running). Shapes: every column is (J,), J active jobs, in submit order.
+
+    Columns are views into live memory and read-only: copy what must outlast the decision.
+    """
+
+    def __init__(self, static: StaticColumns, has_estimates: bool = True) -> None:
+        self.static = static
+        self.now_s = 0.0
+        self._has_estimates = has_estimates
+        self._jobs: dict[int, Job] = {}  # by seq, in submit order
+        self._rows: list[Job] | None = None  # the same as a list, once columns are in use
+        self._seqs: list[int] = []
+        self._blocks: list[_Block | None] = [None] * len(_GROUPS)
+        self._live: list[_Block] = []  # blocks in use
+        self._moving: list[_Block] = []  # of these, the ones that a change of GPUs changes
+
+    # ---- rows
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs.values())
+
+    def __getitem__(self, row: int) -> Job:
+        """The job of a row of the columns."""
+        return self._listed()[row]
+
+    def row(self, job: Job) -> int:
+        """The row of a job in the columns."""
+        self._listed()
+        return bisect_left(self._seqs, job.seq)
+
+    # ---- columns
+    @property
+    def gpus_held(self) -> np.ndarray:
+        return self._column("gpus_held")
+
+    @property
+    def num_gpus(self) -> np.ndarray:
+        """GPUs asked for."""
+        return self._column("num_gpus")
+
+    @property
+    def min_gpus(self) -> np.ndarray:
+        return self._column("min_gpus")
+
+    @property
+    def max_gpus(self) -> np.ndarray:
+        return self._column("max_gpus")
+
+    @property
+    def seq(self) -> np.ndarray:
+        """Submit order over the whole run: what identifies a job from decision to decision; ascending."""
+        return self._column("seq")
+
+    @property
+    def priority(self) -> np.ndarray:
+        return self._column("priority")
+
+    @property
+    def weight(self) -> np.ndarray:
+        return self._column("weight")
+
+    @property
+    def submit_s(self) -> np.ndarray:
+        return self._column("submit_s")
+
+    @property
+    def deadline_s(self) -> np.ndarray:
+        return self._column("deadline_s")
+
+    @property
+    def last_change_s(self) -> np.ndarray:
+        """When each job's GPUs last changed (its submit time if never)."""
+        return self._column("since_s")
+
+    @property
+    def attained_service_gpu_s(self) -> np.ndarray:
+        """GPU-seconds held so far."""
+        held_s = self.now_s - self._column("since_s")
+        return self._column("service_at_since_gpu_s") + self._column("gpus_held") * held_s
+
+    @property
+    def executed_s(self) -> np.ndarray:
+        """Seconds for which each job has held GPUs so far."""
+        held_s = self.now_s - self._column("since_s")
+        return self._column("executed_at_since_s") + np.where(self._column("gpus_held") > 0, held_s, 0.0)
+
+    @property
+    def remaining_s(self) -> np.ndarray:
+        """Estimated run time left on `num_gpus` GPUs, never below 0.
+
+        Raises:
+            PolicyError: the run gives no estimates (`estimates=none`).
+        """
+        self.require_estimates()
+        ran_s = np.maximum(self.now_s - self._column("anchor_s"), 0.0)  # a restart or rescale may still last
+        ran_s *= self._column("rate")
+        return np.maximum(np.subtract(self._column("left_at_anchor_s"), ran_s, out=ran_s), 0.0, out=ran_s)
+
+    def require_estimates(self) -> None:
+        if not self._has_estimates:
+            raise PolicyError(
+                "this policy asks for remaining run times, but estimates=none: "
+                "set estimates=user, noisy, history or oracle"
+            )
+
+    # ---- for the cluster that owns the jobs
+    def add(self, job: Job) -> None:
+        if self._rows is not None:
+            row = len(self._rows)
+            self._rows.append(job)
+            self._seqs.append(job.seq)
+            for block in self._live:
+                block.append(row, job)
+        self._jobs[job.seq] = job
+
+    def drop(self, job: Job) -> None:
+        del self._jobs[job.seq]
+        if self._rows is not None:
+            row = bisect_left(self._seqs, job.seq)
+            for block in self._live:
+                block.drop(row, len(self._rows))
+            del self._rows[row], self._seqs[row]
+
+    def update(self, job: Job) -> None:
+        """Mirrors a change of what the job holds."""
+        if self._moving:
+            row = bisect_left(self._seqs, job.seq)
+            for block in self._moving:
+                block.put(row, job)
+
+    def _listed(self) -> list[Job]:
+        if self._rows is None:
+            self._rows, self._seqs = list(self._jobs.values()), list(self._jobs)
+        return self._rows
+
+    def _column(self, name: str) -> np.ndarray:
+        group = _GROUP_OF[name]
+        block = self._blocks[group]
+        if block is None:
+            names, dtype, moves = _GROUPS[group]
+            block = self._blocks[group] = _Block(names, dtype, self._listed())
+            self._live.append(block)
+            if moves:
+                self._moving.append(block)
+        column = block.columns[block.names.index(name)][: len(self._jobs)]
+        column.flags.writeable = False
+        return column

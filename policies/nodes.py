@@ -1,0 +1,181 @@
+"""GPUs by node, indexed by how many are free.
+
+For each number f of free GPUs one Python integer holds a bit for every node with exactly f free. "The lowest-numbered
+node with the fewest free GPUs that suffice" is then a lowest set bit, and a tentative copy for one decision is a copy
+of a handful of references, because integers don't change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from policies.job import Job, Placement
+
+
+def lowest_bit(mask: int) -> int:
+    """The lowest node in a mask that isn't 0."""
+    return (mask & -mask).bit_length() - 1
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The nodes in a mask, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSize:
+    """What a node offers."""
+
+    num_gpus: int
+    num_cpus: float = math.inf
+    memory_gib: float = math.inf
+
+
+class Nodes:
+    """All nodes that have been ready, numbered as they came; closed ones (draining, gone) take no new gangs.
+
+    Args:
+        has_demands: whether any job asks for CPUs or memory; where none does, limits cost nothing.
+    """
+
+    def __init__(self, has_demands: bool = True) -> None:
+        self._has_demands = has_demands
+        self.sizes: list[NodeSize] = []
+        self.pools: list[str] = []
+        self.free: list[int] = []  # free GPUs by node, whether open or not
+        self.cpus_free: list[float] = []
+        self.memory_free_gib: list[float] = []
+        self.masks: list[int] = [0]  # masks[f]: open nodes with exactly f free GPUs
+        self.open_mask = 0
+        self.capacity_gpus = 0  # of open nodes
+        self.has_limits = False  # of CPU or memory, on any node, with jobs that ask for some
+
+    @property
+    def max_node_gpus(self) -> int:
+        """GPUs of the largest node there has been."""
+        return len(self.masks) - 1
+
+    def add(self, size: NodeSize, pool: str = "") -> int:
+        """A new open, empty node; returns its number."""
+        node = len(self.sizes)
+        self.sizes.append(size)
+        self.pools.append(pool)
+        self.free.append(size.num_gpus)
+        self.cpus_free.append(size.num_cpus)
+        self.memory_free_gib.append(size.memory_gib)
+        self.masks += [0] * (size.num_gpus + 1 - len(self.masks))
+        self.masks[size.num_gpus] |= 1 << node
+        self.open_mask |= 1 << node
+        self.capacity_gpus += size.num_gpus
+        if self._has_demands and (math.isfinite(size.num_cpus) or math.isfinite(size.memory_gib)):
+            self.has_limits = True
+        return node
+
+    def close(self, node: int) -> None:
+        """The node takes no new gangs from now on; what runs there stays."""
+        if self.open_mask >> node & 1:
+            self.open_mask ^= 1 << node
+            self.masks[self.free[node]] ^= 1 << node
+            self.capacity_gpus -= self.sizes[node].num_gpus
+
+    def open_gpus(self, placement: Placement) -> int:
+        """Of these GPUs, how many are on open nodes."""
+        return sum(gpus for node, gpus in placement if self.open_mask >> node & 1)
+
+    def hold(self, job: Job, placement: Placement, sign: int = 1) -> None:
+        """The job takes (sign 1) or gives back (-1) these GPUs."""
+        for node, gpus in placement:
+            before = self.free[node]
+            after = self.free[node] = before - sign * gpus
+            bit = 1 << node
+            if self.open_mask & bit:
+                self.masks[before] ^= bit
+                self.masks[after] |= bit
+            if self.has_limits:
+                self.cpus_free[node] -= sign * gpus * job.cpus_per_gpu
+                self.memory_free_gib[node] -= sign * gpus * job.memory_gib_per_gpu
+
+
+class Space:
+    """A tentative copy of the free GPUs, for one decision: what placement policies look at."""
+
+    __slots__ = ("_cpus", "_free", "_memory", "_nodes", "masks", "max_node_gpus")
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self.masks = nodes.masks.copy()
+        self.max_node_gpus = len(self.masks) - 1
+        self._free: dict[int, int] = {}  # nodes touched
+        self._cpus: dict[int, float] = {}
+        self._memory: dict[int, float] = {}
+
+    def free(self, node: int) -> int:
+        """Free GPUs of a node."""
+        free = self._free.get(node)
+        return self._nodes.free[node] if free is None else free
+
+    def room(self, job: Job, node: int) -> int:
+        """How many GPUs of an open node the job can have: those free that its CPUs and memory allow; 0 if closed."""
+        if not self._nodes.open_mask >> node & 1:
+            return 0
+        room = self.free(node)
+        if self._nodes.has_limits:
+            for per_gpu, touched, free in (
+                (job.cpus_per_gpu, self._cpus, self._nodes.cpus_free),
+                (job.memory_gib_per_gpu, self._memory, self._nodes.memory_free_gib),
+            ):
+                if per_gpu > 0:
+                    have = touched.get(node, free[node])
+                    room = min(room, int(have / per_gpu + 1e-9)) if math.isfinite(have) else room
+        return room
+
+    def best_fit(self, job: Job, num_gpus: int, without: int = 0) -> int:
+        """The node with the fewest free GPUs that has room for `num_gpus`, lowest number first; -1 if none.
+
+        `without` is a mask of nodes to pass over.
+        """
+        if self._nodes.has_limits:
+            for free in range(num_gpus, self.max_node_gpus + 1):
+                for node in bits(self.masks[free] & ~without):
+                    if self.room(job, node) >= num_gpus:
+                        return node
+            return -1
+        for mask in self.masks[num_gpus:]:
+            mask &= ~without
+            if mask:
+                return (mask & -mask).bit_length() - 1
+        return -1
+
+    def emptiest(self, job: Job, without: int = 0) -> int:
+        """The node with the most room for the job, lowest number first; -1 if none has any."""
+        best, best_room = -1, 0
+        for free in range(self.max_node_gpus, 0, -1):
+            if free <= best_room:
+                break
+            for node in bits(self.masks[free] & ~without):
+                room = self.room(job, node)
+                if room > best_room:
+                    best, best_room = node, room
+                    if room == free:
+                        break
+        return best
+
+    def hold(self, job: Job, placement: Placement, sign: int = 1) -> None:
+        """As `Nodes.hold`, tentatively."""
+        nodes, masks = self._nodes, self.masks
+        for node, gpus in placement:
+            before = self.free(node)
+            after = self._free[node] = before - sign * gpus
+            bit = 1 << node
+            if nodes.open_mask & bit:
+                masks[before] ^= bit
+                masks[after] |= bit
+            if nodes.has_limits:
+                cpus, memory = self._cpus, self._memory
+                cpus[node] = cpus.get(node, nodes.cpus_free[node]) - sign * gpus * job.cpus_per_gpu
+                memory[node] = memory.get(node, nodes.memory_free_gib[node]) - sign * gpus * job.memory_gib_per_gpu

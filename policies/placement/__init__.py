@@ -1,0 +1,1 @@
+"""On which nodes a job's GPUs are: one policy a file."""

@@ -1,0 +1,194 @@
+"""What a decision comes to: a draft that policies write into, and the plan that it becomes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from policies.errors import PlanError
+from policies.job import Job, Placement
+from policies.nodes import Space
+
+if TYPE_CHECKING:
+    from policies.protocols import PlacementPolicy
+    from policies.view import ClusterView
+
+
+@dataclass(slots=True)
+class Gang:
+    """What one job is to hold."""
+
+    num_gpus: int
+    nodes: Placement = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """Sparse desired state: what isn't named stays as it is. Applying a plan twice changes nothing more."""
+
+    allocations: Mapping[Job, Gang] = field(default_factory=dict)  # 0 GPUs: preempt
+    nodes: Mapping[str, int] = field(default_factory=dict)  # pool -> wanted number of nodes
+    wake_at_s: float = math.inf  # decide again then, even if nothing happens
+    reasons: Mapping[str, str] = field(default_factory=dict)  # what -> why, for the decision log
+
+    def __bool__(self) -> bool:
+        return bool(self.allocations or self.nodes)
+
+
+class Draft:
+    """One decision in the making. Policies give GPUs to jobs; placement is asked at once, so that the answer is sure.
+
+    A fresh draft says "everything stays as it is". Nothing real changes until the cluster applies the plan.
+    """
+
+    __slots__ = ("_gangs", "_placement", "_space", "_view", "free_gpus", "reasons", "wake_at_s")
+
+    def __init__(self, view: ClusterView, placement: PlacementPolicy) -> None:
+        self._view, self._placement = view, placement
+        self._space: Space | None = None
+        self._gangs: dict[Job, Gang] = {}
+        self.free_gpus = view.free_gpus  # tentatively; below 0 where draining nodes still run jobs
+        self.wake_at_s = math.inf
+        self.reasons: dict[str, str] = {}
+
+    @property
+    def fits_by_count(self) -> bool:
+        """True if a gang can be placed whenever enough GPUs are free, wherever they are."""
+        return self._placement.fits_by_count and not self._view.nodes.has_limits
+
+    def gpus(self, job: Job) -> int:
+        """What the job has in this draft."""
+        gang = self._gangs.get(job)
+        return job.gpus_held if gang is None else gang.num_gpus
+
+    def gpus_column(self) -> np.ndarray:
+        """What every active job has in this draft; shape (J,), aligned with `view.jobs`."""
+        gpus = self._view.jobs.gpus_held.copy()
+        for job, gang in self._gangs.items():
+            gpus[self._view.jobs.row(job)] = gang.num_gpus
+        return gpus
+
+    def give(self, job: Job, num_gpus: int) -> bool:
+        """Sets what a job has: more, fewer, or 0 to preempt it. False, and nothing changes, if it can't be placed.
+
+        Raises:
+            PlanError: a size that the job can't run at.
+        """
+        if num_gpus and not job.min_gpus <= num_gpus <= job.max_gpus:
+            raise PlanError(
+                f"job {job.job_id}: asked to run on {num_gpus} GPUs, but it can run on "
+                f"{job.min_gpus}..{job.max_gpus} only"
+            )
+        gang = self._gangs.get(job)
+        held, nodes = (job.gpus_held, job.nodes) if gang is None else (gang.num_gpus, gang.nodes)
+        more = num_gpus - held
+        if more > 0:
+            if more > self.free_gpus:
+                return False
+            if self._space is None:
+                self._space = Space(self._view.nodes)
+            added = self._placement.place(job, more, self._space)
+            if added is None:
+                return False
+            self._space.hold(job, added)
+            self.free_gpus -= more
+            nodes = added if not nodes else merged(nodes, added)
+        elif more < 0:
+            if self._space is None:
+                self._space = Space(self._view.nodes)
+            nodes, removed = (nodes[:0], nodes) if not num_gpus else split(nodes, -more)
+            self._space.hold(job, removed, -1)
+            self.free_gpus += self._view.nodes.open_gpus(removed) if removed else -more
+        else:
+            return True
+        self._gangs[job] = Gang(num_gpus, nodes)
+        return True
+
+    def keep(self, job: Job) -> bool:
+        """Gives a job that this draft preempted exactly what it holds; False if that has been given away."""
+        if job not in self._gangs or not job.gpus_held:
+            return True
+        assert self._space is not None
+        if self._gangs[job].num_gpus:
+            raise PlanError(f"job {job.job_id}: keep() is for jobs that this draft has preempted")
+        if job.gpus_held > self.free_gpus or any(self._space.room(job, node) < gpus for node, gpus in job.nodes):
+            return False
+        self._space.hold(job, job.nodes)
+        self.free_gpus -= job.gpus_held if not job.nodes else self._view.nodes.open_gpus(job.nodes)
+        del self._gangs[job]
+        return True
+
+    def give_all(self, num_gpus: np.ndarray) -> None:
+        """Sets what every active job has; shape (J,), aligned with the columns of `view.jobs`.
+
+        Raises:
+            PlanError: a size that a job can't run at, or more GPUs than there are.
+        """
+        jobs = self._view.jobs
+        held = jobs.gpus_held
+        if num_gpus.shape != held.shape:
+            raise PlanError(f"give_all takes a column of {held.size} jobs, got shape {num_gpus.shape}")
+        rows = (num_gpus != held).nonzero()[0]
+        if not rows.size:
+            return
+        changes = [(wanted - had, jobs[row], wanted) for row, wanted, had in
+                   zip(rows.tolist(), num_gpus[rows].tolist(), held[rows].tolist(), strict=True)]  # fmt: skip
+        if len(changes) > 1:
+            changes.sort(key=_more)  # shrink before growing; stable: else in submit order
+        for _, job, wanted in changes:
+            if not self.give(job, wanted):
+                raise PlanError(
+                    f"job {job.job_id}: {wanted} GPUs asked, {max(0, self.free_gpus)} free of "
+                    f"{self._view.capacity_gpus} in this plan"
+                )
+
+    def wake_at(self, time_s: float) -> None:
+        """Asks for a decision at a time, whether or not anything happens; the earliest wish counts."""
+        self.wake_at_s = min(self.wake_at_s, time_s)
+
+    def plan(self, nodes: Mapping[str, int] | None = None) -> Plan:
+        """The draft as a plan: changes only, shrinking gangs first."""
+        gangs = self._gangs
+        if gangs:
+            if len(gangs) == 1:
+                ((job, gang),) = gangs.items()
+                if gang.num_gpus == job.gpus_held and gang.nodes == job.nodes:
+                    gangs = {}
+            else:
+                changed = [x for x in gangs.items() if x[1].num_gpus != x[0].gpus_held or x[1].nodes != x[0].nodes]
+                changed.sort(key=lambda x: x[1].num_gpus - x[0].gpus_held)
+                gangs = dict(changed)
+        return Plan(gangs, nodes or {}, self.wake_at_s, self.reasons)
+
+
+def _more(change: tuple[int, Job, int]) -> int:
+    return change[0]
+
+
+def merged(held: Placement, added: Placement) -> Placement:
+    """Two placements of one job as one, nodes in the order in which they came."""
+    gpus = dict(held)
+    for node, count in added:
+        gpus[node] = gpus.get(node, 0) + count
+    return tuple(gpus.items())
+
+
+def split(held: Placement, num_gpus: int) -> tuple[Placement, Placement]:
+    """(kept, given back): gives back from the nodes with the fewest of the job's GPUs first, later ones on ties."""
+    if not held:
+        return held, held
+    kept, back = dict(held), []
+    for node, count in sorted(held[::-1], key=lambda part: part[1]):
+        use = min(count, num_gpus)
+        num_gpus -= use
+        if use:
+            back.append((node, use))
+            if use == count:
+                del kept[node]
+            else:
+                kept[node] = count - use
+    return tuple(kept.items()), tuple(back)

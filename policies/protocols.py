@@ -1,0 +1,47 @@
+"""The three things that a policy can decide; one method each."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from policies.job import Job, Placement
+from policies.nodes import Space
+from policies.plan import Draft
+from policies.view import ClusterView, PoolView
+
+
+@runtime_checkable
+class AllocationPolicy(Protocol):
+    """Which job gets how many GPUs."""
+
+    def allocate(self, view: ClusterView, draft: Draft) -> None:
+        """Writes into `draft` what is to change; what it leaves alone stays as it is."""
+        ...
+
+
+@runtime_checkable
+class PlacementPolicy(Protocol):
+    """On which nodes a job's GPUs are."""
+
+    @property
+    def fits_by_count(self) -> bool:
+        """True if `place` succeeds whenever enough GPUs are free (CPU and memory aside)."""
+        ...
+
+    def place(self, job: Job, num_gpus: int, space: Space) -> Placement | None:
+        """Nodes for `num_gpus` more GPUs of a job, which may hold some already; None if they can't be had now."""
+        ...
+
+
+@runtime_checkable
+class ScalingPolicy(Protocol):
+    """How many units (nodes, replicas) a target should have. One instance scales one target and may keep state."""
+
+    @property
+    def period_s(self) -> float:
+        """How often it is asked; inf: only once, at the start."""
+        ...
+
+    def desired(self, target: PoolView, view: ClusterView) -> int:
+        """The wanted number of units; the controller keeps it within the target's bounds."""
+        ...

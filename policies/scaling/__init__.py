@@ -1,0 +1,1 @@
+"""How many nodes or replicas there are: one policy a file."""

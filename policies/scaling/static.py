@@ -1,0 +1,21 @@
+"""A fixed number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from policies.registry import register
+from policies.view import ClusterView, PoolView
+
+
+@register("scaling", "static")
+@dataclass
+class Static:
+    """Keeps what the target starts with."""
+
+    period_s: ClassVar[float] = math.inf
+
+    def desired(self, target: PoolView, view: ClusterView) -> int:
+        return target.num_nodes

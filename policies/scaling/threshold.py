@@ -1,0 +1,74 @@
+"""Step up above a bound, step down below another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from policies.errors import PolicyError
+from policies.metrics_view import METRICS
+from policies.registry import nearest, register
+from policies.view import ClusterView, PoolView
+
+
+@register("scaling", "threshold")
+@dataclass
+class Threshold:
+    """Adds `step_out` units while a metric stays above `upper`, takes `step_in` away while it stays below `lower`.
+
+    A bound counts as crossed only if every sample of the last `sustained_s` lies beyond it, and the samples cover that
+    time. After a step the policy rests: no step out for `cooldown_out_s` after one out, no step in for `cooldown_in_s`
+    after any step. `metric` is any name in `policies.metrics_view.METRICS`. The bounds on the count are the target's
+    unless `min_units` or `max_units` narrow them.
+    """
+
+    metric: str = "gpu_allocation_frac"
+    upper: float = 0.8
+    lower: float = 0.4
+    step_out: int = 1
+    step_in: int = 1
+    sustained_s: float = 120.0
+    cooldown_out_s: float = 300.0
+    cooldown_in_s: float = 600.0
+    min_units: int = 0
+    max_units: int | None = None
+    period_s: float = 60.0
+    _last_out_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise PolicyError(f"threshold: unknown metric {self.metric!r}: {nearest(self.metric, METRICS)}")
+        rules = {
+            "lower": (self.lower, self.lower < self.upper, "must be less than upper"),
+            "step_out": (self.step_out, self.step_out >= 0, "must be 0 or more"),
+            "step_in": (self.step_in, self.step_in >= 0, "must be 0 or more"),
+            "sustained_s": (self.sustained_s, self.sustained_s >= 0, "must be 0 or more"),
+            "cooldown_out_s": (self.cooldown_out_s, self.cooldown_out_s >= 0, "must be 0 or more"),
+            "cooldown_in_s": (self.cooldown_in_s, self.cooldown_in_s >= 0, "must be 0 or more"),
+            "period_s": (self.period_s, self.period_s > 0, "must be more than 0"),
+            "min_units": (self.min_units, self.min_units >= 0, "must be 0 or more"),
+        }
+        for name, (value, holds, rule) in rules.items():
+            if not holds:
+                raise PolicyError(f"threshold: {name}={value}: {rule}")
+        if self.max_units is not None and self.max_units < self.min_units:
+            raise PolicyError(f"threshold: max_units={self.max_units}: must not be less than min_units")
+
+    def desired(self, target: PoolView, view: ClusterView) -> int:
+        now_s, count = view.now_s, target.num_nodes
+        low, high = view.metrics.extremes(target.name, self.metric, now_s - self.sustained_s)
+        wanted = count
+        if low is None or high is None:
+            pass  # not measured for long enough
+        elif low > self.upper and now_s >= self._last_out_s + self.cooldown_out_s:
+            wanted = count + self.step_out
+        elif high < self.lower and now_s >= max(self._last_in_s, self._last_out_s) + self.cooldown_in_s:
+            wanted = count - self.step_in
+        most = target.max_nodes if self.max_units is None else min(self.max_units, target.max_nodes)
+        wanted = min(max(wanted, self.min_units, target.min_nodes), most)
+        if wanted > count:
+            self._last_out_s = now_s
+        elif wanted < count:
+            self._last_in_s = now_s
+        return wanted

@@ -1,0 +1,154 @@
+"""Serving jobs in an order: what the queue policies share.
+
+Each published scheduler sorts, walks and places gangs whole; they differ in the key, in what ties do, and in whether
+the walk skips a job that does not fit or stops at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from policies.job import Job
+from policies.plan import Draft
+from policies.view import ClusterView
+
+
+def rank(key: np.ndarray) -> np.ndarray:
+    """Rows by ascending key, ties in row order; shape (J,).
+
+    The quick sort is not stable, and its ties differ between processors: a stable one follows where keys tie.
+    """
+    order = key.argsort()
+    ranked = key[order]
+    return order if (ranked[1:] > ranked[:-1]).all() else key.argsort(kind="stable")
+
+
+class KeptOrder:
+    """An order of the active jobs that lasts from decision to decision.
+
+    Jobs that left are gone from it, new ones stand at its end in submit order. Sorting it stably by a key makes ties
+    keep their previous order, as in schedulers that keep one list and sort it in place.
+    """
+
+    def __init__(self) -> None:
+        self._seqs: np.ndarray = np.zeros(0, np.int64)  # in order
+        self._row_of: np.ndarray = np.zeros(1024, np.int64)  # seq -> row at the last update
+
+    def rows(self, view: ClusterView) -> np.ndarray:
+        """The rows of the active jobs in the kept order; shape (J,)."""
+        seq = view.jobs.seq
+        if not seq.size:
+            self._seqs = seq
+            return seq
+        if seq[-1] >= self._row_of.size:
+            grown = np.zeros(2 * int(seq[-1]) + 2, np.int64)
+            grown[: self._row_of.size] = self._row_of
+            self._row_of = grown
+        last_known = int(self._seqs.max()) if self._seqs.size else -1
+        self._row_of[seq] = np.arange(seq.size)
+        rows = self._row_of[self._seqs]
+        np.minimum(rows, seq.size - 1, out=rows)
+        alive = seq[rows] == self._seqs
+        if not alive.all():
+            rows = rows[alive]
+        if rows.size < seq.size:
+            rows = np.concatenate((rows, np.arange(int(seq.searchsorted(last_known, "right")), seq.size)))
+        return rows
+
+    def keep(self, view: ClusterView, rows: np.ndarray) -> None:
+        """Makes these rows, all of them in a new order, the kept order."""
+        self._seqs = view.jobs.seq[rows]
+
+    def sort(self, view: ClusterView, key: np.ndarray) -> np.ndarray:
+        """Sorts the kept order by a key (J,), ties as they were; returns its rows."""
+        rows = self.rows(view)
+        ordered = key[rows]
+        if not (ordered[1:] >= ordered[:-1]).all():
+            rows = rows[ordered.argsort(kind="stable")]
+        self.keep(view, rows)
+        return rows
+
+
+def first_fit(order: np.ndarray, want: np.ndarray, capacity: int) -> np.ndarray:
+    """Grants `want` whole, in `order`, skipping what does not fit; shape (J,).
+
+    The readable form is a loop `if want <= capacity: grant; capacity -= want`; here a cumulative sum grants all of a
+    stretch that fits at once.
+    """
+    grant = np.zeros(want.size, np.int64)
+    wanted = want[order]
+    while order.size and capacity > 0:
+        total = wanted.cumsum()
+        fits = int(total.searchsorted(capacity, "right"))
+        if fits:
+            grant[order[:fits]] = wanted[:fits]
+            capacity -= int(total[fits - 1])
+        rest = wanted[fits:] <= capacity
+        order, wanted = order[fits:][rest], wanted[fits:][rest]
+    return grant
+
+
+def start_in_order(jobs: Iterable[Job], draft: Draft, skip: bool) -> None:
+    """Starts waiting jobs whole, in order; at one that can't be placed it skips or stops."""
+    for job in jobs:
+        if draft.free_gpus <= 0 or (not draft.give(job, job.num_gpus) and not skip):
+            return
+
+
+def serve_in_order(view: ClusterView, draft: Draft, order: np.ndarray, skip: bool = True) -> None:
+    """Preemptive: the jobs first in `order` (rows) run, each whole; a job that runs already keeps its GPUs if served.
+
+    A job that does not fit is skipped; without `skip` nothing that waits may start behind it, while running jobs
+    there go on in what is left.
+    """
+    jobs = view.jobs
+    if not draft.fits_by_count:
+        _serve_by_place([jobs[row] for row in order.tolist()], draft, skip)
+        return
+    held = jobs.gpus_held
+    want = np.where(held > 0, held, jobs.num_gpus)
+    if skip:
+        draft.give_all(first_fit(order, want, view.capacity_gpus))
+        return
+    served = int(want[order].cumsum().searchsorted(view.capacity_gpus, "right"))
+    grant = np.zeros(want.size, np.int64)
+    grant[order[:served]] = want[order[:served]]
+    behind = order[served:]
+    grant += first_fit(behind[held[behind] > 0], want, view.capacity_gpus - int(grant.sum()))
+    draft.give_all(grant)
+
+
+def _serve_by_place(queue: list[Job], draft: Draft, skip: bool) -> None:
+    """The same where a gang may not fit although enough GPUs are free: evicts from the end until it does."""
+    victims = [i for i, job in enumerate(queue) if job.is_running]  # may yet be evicted, ascending
+    for i, job in enumerate(queue):
+        while victims and victims[0] <= i:
+            del victims[0]
+        if job.is_running and (draft.gpus(job) or draft.keep(job)):
+            continue
+        if _evict_for(job, [queue[k] for k in victims], draft):
+            victims = [k for k in victims if draft.gpus(queue[k])]
+        elif not skip:
+            for other in queue[i + 1 :]:
+                draft.keep(other)
+            return
+
+
+def _evict_for(job: Job, victims: list[Job], draft: Draft) -> bool:
+    """Gives `job` its GPUs, preempting the last of `victims` first; all as before if even that is not enough."""
+    if draft.give(job, job.num_gpus):
+        return True
+    if job.num_gpus > draft.free_gpus + sum(other.gpus_held for other in victims):
+        return False
+    evicted: list[Job] = []
+    while victims:
+        other = victims.pop()
+        draft.give(other, 0)
+        evicted.append(other)
+        if draft.give(job, job.num_gpus):
+            return True
+    for other in reversed(evicted):
+        draft.keep(other)
+    return False
