@@ -1,0 +1,86 @@
+"""`python -m workloads show workload=NAME [workload.OPTION=VALUE …] [seed=0] [out=FOLDER]`
+
+Prints how the workload was read and its statistics, and draws it into the folder (outputs/workloads/NAME).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from workloads.errors import WorkloadError
+from workloads.options import build_source, coerce, nearest
+from workloads.show import show
+
+_COMMANDS = ("show",)
+_KEYS = ("workload", "seed", "out")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, or 2 after one line about a user's mistake."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(f"{__doc__}\nWorkloads: {', '.join(_choices())}")
+        return 0
+    try:
+        if given[0] not in _COMMANDS:
+            raise WorkloadError(f"unknown command {given[0]!r}{nearest(given[0], _COMMANDS)}")
+        config = _compose(given[1:])
+        seed = coerce(config.get("seed", 0), int, "seed")
+        if seed < 0:
+            raise WorkloadError(f"seed={seed}: must be 0 or more")
+        name = config["choice"]
+        out = Path(config.get("out") or Path("outputs", "workloads", name))
+        show(build_source(config["workload"]), name, np.random.default_rng(seed), out, Console())
+    except (WorkloadError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """The config as plain values: `workload`, its `choice`, and `seed` and `out` where given."""
+    choice = None
+    prepared = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        top, dot, _ = key.partition(".")
+        if not equals or not key:
+            raise WorkloadError(f"{override!r}: must read KEY=VALUE")
+        if top not in _KEYS or (dot and top != "workload"):
+            raise WorkloadError(f"{key}: unknown key{nearest(top, _KEYS)}")
+        if key == "workload":
+            choice = value
+            prepared.insert(0, f"+{override}")
+        else:  # ++: set it, whether or not the file names it; what is no option is refused by build_source
+            prepared.append(f"++{override}")
+    if choice is None:
+        raise WorkloadError(f"workload=NAME is needed; NAME is one of {', '.join(_choices())}")
+    if choice not in _choices():
+        raise WorkloadError(f"workload={choice}: unknown workload{nearest(choice, _choices())}")
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            config = OmegaConf.to_container(compose(overrides=prepared), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise WorkloadError(" ".join(str(error).split())) from None
+    assert isinstance(config, dict)
+    return {**config, "choice": choice}
+
+
+def _choices() -> list[str]:
+    names = (Path(entry.name) for entry in files("conf").joinpath("workload").iterdir())
+    return sorted(name.stem for name in names if name.suffix == ".yaml")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
