@@ -27,7 +27,7 @@ class GavelReader(FileSource):
     """Jobs of `scale_factor` GPUs with `total_steps` to do; how long that takes the trace doesn't say.
 
     duration_s = total_steps / steps per second of (job_type, scale_factor) on `gpu_type` alone on its GPUs, from
-    Gavel's `simulation_throughputs.json`, which gives a whole gang's rate. `SLO`, where it is more than 0, is a multiple
+    Gavel's `simulation_throughputs.json`, which gives a whole gang's rate. `SLO`, where more than 0, is a multiple
     of that duration: deadline_s = arrival_time + SLO · duration_s. priority_weight becomes `weight`. Older traces of
     that project have 7 columns (no weight, no SLO), some of Shockwave's 11; both are refused. Narayanan et al., OSDI
     '20.

@@ -170,7 +170,11 @@ def read_rows(
             parse_options=arrow_csv.ParseOptions(
                 delimiter=separator, quote_char=quote, newlines_in_values=quoted and b'"' in data
             ),
-            convert_options=arrow_csv.ConvertOptions(column_types={name: pa.string() for name in text}),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types={name: pa.string() for name in text},
+                true_values=[],  # else a column of 1, 1, true is one of booleans
+                false_values=[],
+            ),
         )
     except pa.ArrowInvalid as error:
         raise _explain(path, data, separator, columns, quoted, error) from error
