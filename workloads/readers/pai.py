@@ -48,7 +48,7 @@ class PaiReader(FileSource):
         if orphans:
             rows.report.notes.append(f"left out: {orphans:,} tasks whose job is not in pai_job_table")
 
-        rows.frame = rows.frame.join(self._by_job(tasks), on="job_name", rsuffix="_of_tasks")
+        rows.frame = rows.frame.join(self._by_job(tasks), on="job_name")
         if self.status == "terminated":
             rows.drop(rows["status"] != "Terminated", "did not succeed (status=terminated)")
         rows.drop(rows["share"].isna(), "has no task in pai_task_table")
