@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     """The config as plain values: `workload`, its `choice`, and `seed` and `out` where given."""
     choice = None
-    prepared = []
+    prepared: list[str] = []
     for override in overrides:
         key, equals, value = override.partition("=")
         top, dot, _ = key.partition(".")

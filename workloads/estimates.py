@@ -154,8 +154,8 @@ class History:
     """The mean (or median) of finished jobs of the same tenant, model and GPU count.
 
     A group without `min_jobs` finished jobs gives way to the next coarser one: (tenant, model, GPUs), (tenant, model),
-    (tenant), (GPUs), all jobs, and at last `default_s`. It learns from finished jobs only, so that early in a run, while
-    the long ones still go, it errs to the short side, as it would in production.
+    (tenant), (GPUs), all jobs, and at last `default_s`. It learns from finished jobs only, so that early in a run,
+    while the long ones still go, it errs to the short side, as it would in production.
     After the rolling estimator of QSSF (Hu et al., "Characterization and prediction of deep learning workloads in
     large-scale GPU datacenters", SC 2021), which weighs recent jobs more and matches similar job names.
     """
@@ -229,8 +229,8 @@ def make_estimator(kind: str, rng: np.random.Generator, /, **options: Any) -> Es
         if fallback in (None, "error"):
             return build(User, options, prefix=prefix)
         if fallback == "user" or fallback not in _CLASSES:
-            others = [other for other in KINDS if other != "user"]
-            raise WorkloadError(f"{prefix}fallback={fallback}: unknown kind{nearest(str(fallback), ['error', *others])}")
+            known = ["error", *(other for other in KINDS if other != "user")]
+            raise WorkloadError(f"{prefix}fallback={fallback}: unknown kind{nearest(str(fallback), known)}")
         return User(make_estimator(fallback, rng, **options))
     cls: Any = _CLASSES[kind]
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workloads.statistics import DAY_S, HOUR_S, Demand, spell_s
+from workloads.statistics import DAY_S, HOUR_S, Demand, span_s, spell_s
 from workloads.trace import JobTable
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ _DEMAND_BINS = 400
 _DASHES = (0, (4, 3))
 _MAX_POINTS = 1000  # of a curve: more can't be seen and would swell the SVG
 _MAX_SIZES = 12
-_STYLE: dict[str, Any] = {
+_NAMED_S = (
+    *((0.001, "1 ms"), (0.1, "0.1 s"), (1.0, "1 s"), (10.0, "10 s"), (60.0, "1 min"), (600.0, "10 min")),
+    *((HOUR_S, "1 h"), (6 * HOUR_S, "6 h"), (DAY_S, "1 d"), (7 * DAY_S, "1 wk"), (30 * DAY_S, "30 d")),
+    (365 * DAY_S, "1 yr"),
+)
+_STYLE: Any = {
     "svg.hashsalt": "workloads",  # the same workload gives the same bytes
     "font.size": 9,
     "axes.titlesize": 10,
@@ -43,12 +48,14 @@ def save(jobs: JobTable, wanted: Demand, title: str, folder: Path) -> list[Path]
     """Draws the figure and writes it as `workload.png` and `workload.svg`; returns their paths."""
     import matplotlib as mpl  # slow to import
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "workload.png", folder / "workload.svg"]
-    with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE}):
-        figure = Figure(figsize=(11, 7), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr]
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever the user's matplotlibrc says
+        mpl.rcParams.update(_STYLE)
+        figure = Figure(figsize=(11, 7), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
         axes = figure.subplots(2, 2)
         _arrivals(axes[0, 0], jobs)
@@ -78,39 +85,29 @@ def _arrivals(ax: Axes, jobs: JobTable) -> None:
 
 
 def _durations(ax: Axes, jobs: JobTable) -> None:
-    for weight, label, colour in (
-        (np.ones(len(jobs)), "of jobs", _BLUE),
-        (jobs.gpu_s, "of GPU time", _ORANGE),
-    ):
-        order = jobs.duration_s.argsort(kind="stable")
+    order = jobs.duration_s.argsort(kind="stable")
+    for weight, label, colour in ((np.ones(len(jobs)), "of jobs", _BLUE), (jobs.gpu_s, "of GPU time", _ORANGE)):
         share = weight[order].cumsum() / weight.sum()
+        median_s = float(jobs.duration_s[order][share.searchsorted(0.5)])
         points = np.unique(share.searchsorted(np.linspace(0, 1, _MAX_POINTS)).clip(max=len(share) - 1))
         x_s, y = jobs.duration_s[order][points], share[points]
+        label += f" (median {spell_s(median_s)})"
         ax.step(np.r_[x_s[0], x_s], 100 * np.r_[0.0, y], where="post", color=colour, linewidth=1.8, label=label)
-    median_s = float(np.median(jobs.duration_s))
-    ax.axvline(median_s, color=_GREY, linewidth=0.9, linestyle=_DASHES)
-    _note(ax, f"median {spell_s(median_s)}", (median_s, 2), right=False)
-    low_s, high_s = float(jobs.duration_s.min()), float(jobs.duration_s.max())
-    ax.set_xscale("log")
-    ax.set(
-        title="Durations",
-        xlabel="duration on the GPUs asked for",
-        ylabel="share at most this long (%)",
-        xlim=(low_s / 1.5, high_s * 1.5),
-        ylim=(0, 100),
-    )
-    _label_durations(ax, low_s / 1.5, high_s * 1.5)
+    ax.set(title="Durations", xlabel="duration on the GPUs asked for", ylabel="share at most this long (%)")
+    ax.set(xscale="log", ylim=(0, 104))
+    _label_durations(ax, float(jobs.duration_s.min()), float(jobs.duration_s.max()))
     ax.legend(loc="upper left")
 
 
 def _label_durations(ax: Axes, low_s: float, high_s: float) -> None:
-    """Ticks at durations that have names, in place of powers of ten."""
-    named = [(1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (HOUR_S, "1 h"), (6 * HOUR_S, "6 h")]
-    named += [(DAY_S, "1 d"), (7 * DAY_S, "1 wk"), (30 * DAY_S, "30 d"), (365 * DAY_S, "1 yr")]
-    inside = [(at, text) for at, text in named if low_s <= at <= high_s]
-    if len(inside) >= 2:
-        ax.set_xticks([at for at, _ in inside], [text for _, text in inside])
-        ax.minorticks_off()
+    """Sets limits a bit beyond low_s..high_s, and ticks at durations that have names, in place of powers of ten."""
+    for margin in (1.5, 10.0, 60.0):  # wide enough for two names or more
+        inside = [(at, text) for at, text in _NAMED_S if low_s / margin <= at <= high_s * margin]
+        ax.set_xlim(low_s / margin, high_s * margin)
+        if len(inside) >= 2:
+            ax.set_xticks([at for at, _ in inside], [text for _, text in inside])
+            ax.minorticks_off()
+            return
 
 
 def _demand(ax: Axes, jobs: JobTable, wanted: Demand) -> None:
@@ -123,11 +120,12 @@ def _demand(ax: Axes, jobs: JobTable, wanted: Demand) -> None:
     ax.stairs(mean_gpus, edges_s / unit_s, fill=True, color=_BLUE, alpha=0.35)
     ax.stairs(mean_gpus, edges_s / unit_s, color=_BLUE, linewidth=1.2)
     top_gpus = float(mean_gpus.max())
-    if last_s > first_s:
-        offered_gpus = float(jobs.gpu_s.sum()) / (last_s - first_s)
+    if (arrivals_s := span_s(jobs)) > 0:
+        offered_gpus = float(jobs.gpu_s.sum()) / arrivals_s
         top_gpus = max(top_gpus, offered_gpus)
-        label = f"all work / time of arrivals: {offered_gpus:,.4g} GPUs"
-        ax.plot(np.array([first_s, last_s]) / unit_s, [offered_gpus] * 2, color=_ORANGE, linewidth=1.8, label=label)
+        label = f"all work / time of arrivals: {offered_gpus:,.1f} GPUs"
+        ends = np.array([last_s - arrivals_s, last_s]) / unit_s
+        ax.plot(ends, [offered_gpus] * 2, color=_ORANGE, linewidth=1.8, label=label)
         ax.legend(loc="upper right")
     if first_s < last_s < 0.98 * until_s:
         ax.axvline(last_s / unit_s, color=_GREY, linewidth=0.9, linestyle=_DASHES)

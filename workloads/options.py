@@ -95,9 +95,7 @@ def coerce(value: Any, hint: Any, option: str) -> Any:
         return _coerce_enum(value, kind, option)
     if isinstance(kind, type) and issubclass(kind, Mapping) and isinstance(value, Mapping):
         of_key, of_value = arms or (Any, Any)
-        return {
-            coerce(key, of_key, option): coerce(item, of_value, f"{option}.{key}") for key, item in value.items()
-        }
+        return {coerce(key, of_key, option): coerce(item, of_value, f"{option}.{key}") for key, item in value.items()}
     if _is_list(kind) and isinstance(value, Sequence) and not isinstance(value, str):
         items = [coerce(item, arms[0] if arms else Any, f"{option}[{i}]") for i, item in enumerate(value)]
         return tuple(items) if kind is tuple else items
@@ -164,7 +162,13 @@ def _refusal(value: Any, what: str, option: str) -> WorkloadError:
 
 def _describe(hint: Any) -> str:
     arms = get_args(hint)
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    words: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+        type(None): "null",
+    }
     if hint in words:
         return words[hint]
     kind = get_origin(hint) or hint
@@ -175,8 +179,8 @@ def _describe(hint: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return "a mapping such as {a: 1}"
     if _is_list(kind):
-        inside = {int: "[1, 2]", float: "[0.5, 1.0]", str: "[a, b]"}.get(arms[0] if arms else None, "[…]")
-        return f"a list such as {inside}"
+        examples: dict[Any, str] = {int: "[1, 2]", float: "[0.5, 1.0]", str: "[a, b]"}
+        return f"a list such as {examples.get(arms[0] if arms else Any, '[…]')}"
     return f"a {getattr(kind, '__name__', kind)}"
 
 

@@ -19,12 +19,12 @@ def show(source: WorkloadSource, name: str, rng: np.random.Generator, folder: Pa
         WorkloadError: what the source refuses.
     """
     trace = source.load(rng)
-    console.print(str(trace.report), markup=False, highlight=False)
+    console.print(str(trace.report), markup=False, highlight=False, soft_wrap=True)
     wanted = statistics.demand(trace.jobs)
     table = Table(title=f"workload {name}", show_header=False, title_justify="left")
     for what, how_much in statistics.table(trace.jobs, wanted):
         table.add_row(what, how_much)
     console.print(table, highlight=False)
-    title = f"{name}: {len(trace.jobs):,} jobs"
+    title = f"{name}: {len(trace.jobs):,} job{'s' if len(trace.jobs) > 1 else ''}"
     for path in figure.save(trace.jobs, wanted, title, folder):
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

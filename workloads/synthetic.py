@@ -138,6 +138,8 @@ class SyntheticSource(WorkloadSource):
         require(self.duration_max_s >= self.duration_min_s, "duration_max_s", self.duration_max_s, rule)
         exponent = self.duration_size_exponent
         require(bool(np.isfinite(exponent)), "duration_size_exponent", exponent, "must be a finite number")
+        for name in ("gpu_counts", "models", "priorities"):
+            require(len(getattr(self, name)) > 0, name, [], "needs a value or more")
         require(all(k >= 1 for k in self.gpu_counts), "gpu_counts", self.gpu_counts, "must be 1 or more")
         require(self.num_tenants >= 1, "num_tenants", self.num_tenants, "must be 1 or more")
         require(0 <= self.tenant_zipf < np.inf, "tenant_zipf", self.tenant_zipf, "must be 0 or more")
@@ -189,14 +191,16 @@ class SyntheticSource(WorkloadSource):
 
     def _report(self, rate_per_s: float, jobs: JobTable) -> ReadReport:
         num = len(jobs)
-        load_gpus = rate_per_s * float(jobs.gpu_s.mean())
+        work_gpu_s = float(jobs.gpu_s.mean())
+        load_gpus = rate_per_s * work_gpu_s
+        per_cent = f"{load_gpus / self.reference_gpus:.0%} of reference_gpus={self.reference_gpus}"
         return ReadReport(
             f"synthetic ({self.arrivals} arrivals, {self.durations} durations)",
             rows_read=num,
             rows_kept=num,
             notes=[
-                f"{rate_per_s * HOUR_S:.4g} jobs/h of {float(jobs.gpu_s.mean()) / HOUR_S:.4g} GPU·h each: an offered load "
-                f"of {load_gpus:.4g} GPUs, {load_gpus / self.reference_gpus:.0%} of reference_gpus={self.reference_gpus}"
+                f"{rate_per_s * HOUR_S:.4g} jobs/h of {work_gpu_s / HOUR_S:.4g} GPU·h each: "
+                f"an offered load of {load_gpus:.4g} GPUs, {per_cent}"
             ],
         )
 

@@ -213,7 +213,8 @@ class JobTable:
     def take(self, rows: np.ndarray | slice) -> JobTable:
         """The rows chosen by an index, a mask or a slice, in that order."""
         cut = {name: getattr(self, name) for name in COLUMNS}
-        return JobTable(**{n: c.take(rows) if isinstance(c, Labels) else c[rows] for n, c in cut.items()})
+        taken: dict[str, Any] = {n: c.take(rows) if isinstance(c, Labels) else c[rows] for n, c in cut.items()}
+        return JobTable(**taken)
 
     def with_columns(self, **columns: np.ndarray) -> JobTable:
         """A copy with some columns replaced, checked anew."""

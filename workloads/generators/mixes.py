@@ -16,7 +16,6 @@ def draw_codes(name: str, weights: Sequence[float], num_values: int, num: int, r
         name: the option that holds the weights, for messages.
         weights: one a value; empty: all alike.
     """
-    require(num_values > 0, name.removesuffix("_weights") + "s", [], "needs a value or more")
     given = list(weights)
     require(len(given) in (0, num_values), name, given, f"must have one entry a value ({num_values}), or none at all")
     good = all(0 <= weight < np.inf for weight in given) and (not given or sum(given) > 0)
