@@ -7,7 +7,7 @@ from policies.controller import Controller
 from policies.errors import PlanError, PolicyError
 from policies.job import Job, Placement
 from policies.jobs_view import JobsView
-from policies.metrics_view import MetricsView
+from policies.metrics_view import METRICS, MetricsView
 from policies.nodes import Nodes, NodeSize, Space
 from policies.plan import Draft, Gang, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
@@ -15,6 +15,7 @@ from policies.registry import register, registry
 from policies.view import ClusterView, PoolView
 
 __all__ = [
+    "METRICS",
     "AllocationPolicy",
     "ClusterView",
     "Controller",

@@ -53,6 +53,7 @@ class Nodes:
         self.masks: list[int] = [0]  # masks[f]: open nodes with exactly f free GPUs
         self.open_mask = 0
         self.capacity_gpus = 0  # of open nodes
+        self.closed_held_gpus = 0  # held on closed nodes
         self.has_limits = False  # of CPU or memory, on any node, with jobs that ask for some
 
     @property
@@ -82,6 +83,15 @@ class Nodes:
             self.open_mask ^= 1 << node
             self.masks[self.free[node]] ^= 1 << node
             self.capacity_gpus -= self.sizes[node].num_gpus
+            self.closed_held_gpus += self.sizes[node].num_gpus - self.free[node]
+
+    def reopen(self, node: int) -> None:
+        """A closed node takes gangs again."""
+        if not self.open_mask >> node & 1:
+            self.open_mask |= 1 << node
+            self.masks[self.free[node]] |= 1 << node
+            self.capacity_gpus += self.sizes[node].num_gpus
+            self.closed_held_gpus -= self.sizes[node].num_gpus - self.free[node]
 
     def open_gpus(self, placement: Placement) -> int:
         """Of these GPUs, how many are on open nodes."""
@@ -96,6 +106,8 @@ class Nodes:
             if self.open_mask & bit:
                 self.masks[before] ^= bit
                 self.masks[after] |= bit
+            else:
+                self.closed_held_gpus += sign * gpus
             if self.has_limits:
                 self.cpus_free[node] -= sign * gpus * job.cpus_per_gpu
                 self.memory_free_gib[node] -= sign * gpus * job.memory_gib_per_gpu

@@ -182,7 +182,7 @@ def split(held: Placement, num_gpus: int) -> tuple[Placement, Placement]:
     if not held:
         return held, held
     kept, back = dict(held), []
-    for node, count in sorted(held[::-1], key=lambda part: part[1]):
+    for _, (node, count) in sorted(enumerate(held), key=lambda part: (part[1][1], -part[0])):
         use = min(count, num_gpus)
         num_gpus -= use
         if use:

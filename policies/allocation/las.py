@@ -19,9 +19,9 @@ from policies.view import ClusterView
 class Las:
     """Queues by attained service, served in order, preemptive (Gu et al., "Tiresias", NSDI 2019, section 3.2).
 
-    A job moves down a queue when the service that it has attained reaches the queue's limit. Inside a queue running
-    jobs come first, then waiting ones, each in their old order; a demoted job goes to the end. What does not fit is
-    skipped.
+    A job moves to the end of the next queue when the service that it has attained reaches its queue's limit. Inside a
+    queue the jobs that ran since the last decision come first, then those that waited, each in their old order. What
+    does not fit is skipped.
 
     `limits`: the queues' upper limits, ascending; the last queue has none. `service`: whether they count `seconds`
     executed or `gpu_seconds` (Tiresias's 2D-LAS). `promote_factor` k (0: never): a job that has waited since its last
@@ -65,12 +65,12 @@ class Las:
         if moved.any():
             rows = self._to_the_end(rows, moved, queue, attained, np.ones_like(attained) if by_time else held)
             self._queue_of[seq] = queue
-        place = 2 * queue + (held == 0)  # small integers: the stable sort is linear
-        rows = rows[place[rows].argsort(kind="stable")]
-        self._order.keep(view, rows)
+        rows = rows[queue[rows].argsort(kind="stable")]  # 8-bit integers: the stable sort is linear
         serve_in_order(view, draft, rows)
 
         runs = draft.gpus_column()
+        waiting = 2 * queue + (runs == 0)
+        self._order.keep(view, rows[waiting[rows].argsort(kind="stable")])
         demotable = ((runs > 0) & (queue < len(self.limits))).nonzero()[0]
         if demotable.size:
             left = np.asarray(self.limits)[queue[demotable]] - attained[demotable]

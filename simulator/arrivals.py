@@ -1,0 +1,70 @@
+"""Jobs arriving: one source streams the whole trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from simpy.events import Event
+
+from policies import JobsView
+from simulator.clock import ARRIVAL, Clock
+from simulator.cluster import SimulatedCluster
+from simulator.progress import SimJob
+from workloads import JobTable
+from workloads.estimates import Estimator
+
+_CHUNK = 8192
+
+
+def jobs_of(table: JobTable, view: JobsView, estimate_s: np.ndarray | None, skip: frozenset[int]) -> Iterator[SimJob]:
+    """The jobs of a trace in submit order, made one at a time, so that a million of them need no memory."""
+    for begin in range(0, len(table), _CHUNK):
+        rows = slice(begin, begin + _CHUNK)
+        columns = [c[rows].tolist() for c in (table.submit_s, table.num_gpus, table.min_gpus, table.max_gpus)]
+        duration_s = table.duration_s[rows].tolist()
+        known_s = estimate_s[rows].tolist() if estimate_s is not None else [math.nan] * len(duration_s)
+        for seq, row in enumerate(zip(*columns, known_s, duration_s, strict=True), begin):
+            if seq not in skip:
+                yield SimJob(view, seq, *row)
+
+
+class Arrivals:
+    """Submits jobs at their times; those of one instant together, ahead of that instant's decision."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        cluster: SimulatedCluster,
+        table: JobTable,
+        view: JobsView,
+        estimator: Estimator,
+        rejected: frozenset[int],
+    ) -> None:
+        self._clock, self._cluster, self._table, self._estimator = clock, cluster, table, estimator
+        known_s = estimator.estimate_all(table)
+        self._learns = known_s is None
+        self._jobs = jobs_of(table, view, known_s, rejected)
+        self._next = next(self._jobs, None)
+        self.num_submitted = 0
+        if self._next:
+            clock.until(self._next.submit_s, self._arrive, ARRIVAL)
+
+    @property
+    def is_over(self) -> bool:
+        """True once every job has been submitted."""
+        return self._next is None
+
+    def _arrive(self, _: Event) -> None:
+        now_s, job, submit = self._clock._now, self._next, self._cluster.submit
+        while job is not None and job.submit_s <= now_s:
+            if self._learns:
+                job.left_at_anchor_s = self._estimator.estimate_s(self._table, job.seq)
+            submit(job)
+            self.num_submitted += 1
+            job = next(self._jobs, None)
+        self._next = job
+        if job is not None:
+            self._clock.until(job.submit_s, self._arrive, ARRIVAL)
+        self._cluster.request_decision()

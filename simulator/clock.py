@@ -1,0 +1,86 @@
+"""SimPy's environment with events at absolute times, an order within an instant, and alarms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+from simpy import Environment
+from simpy.events import Event
+
+# What happens at one instant happens in this order. SimPy's own events (timeouts of processes) are at 1.
+COMPLETION = 0
+NODE = 1
+ARRIVAL = 2
+SAMPLE = 3
+DECISION = 4
+
+
+class Clock(Environment):
+    """An Environment whose events may be put at an absolute time, and whose loop may be ended from inside.
+
+    `until` and `run_all` touch SimPy's private `_queue` and `_eid` (SimPy 4.1); tests/simulator/test_clock.py watches
+    them. `now + (t - now)` may miss t by a rounding error, so a delay can't take the place of `until`.
+    """
+
+    stopped = False
+
+    def stop(self) -> None:
+        """Ends `run_all` after the event at hand."""
+        self.stopped = True
+
+    def until(self, time_s: float, callback: Callable[[Event], Any], priority: int = NODE) -> Event:
+        """An event at `time_s` that calls back; a process can yield it."""
+        event = Event(self)
+        event._ok, event._value, event.callbacks = True, None, [callback]
+        heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[misc]
+        return event
+
+    def next_is_later(self) -> bool:
+        """True if nothing else happens at this instant."""
+        return not self._queue or self._queue[0][0] > self._now
+
+    def run_all(self, horizon_s: float = math.inf) -> None:
+        """Runs until nothing is left, or up to and including `horizon_s`; what `Environment.run` does, inlined.
+
+        The readable form is `while self._queue: self.step()`; the loop here saves a method call an event
+        (tests/benchmarks/test_fifo.py).
+        """
+        queue = self._queue
+        while queue and not self.stopped:
+            if queue[0][0] > horizon_s:
+                self._now = horizon_s
+                return
+            self._now, _, _, event = heappop(queue)
+            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+            for callback in callbacks:
+                callback(event)
+            if not event._ok and not hasattr(event, "_defused"):
+                raise event._value
+
+
+class Alarm:
+    """Calls `action` at the earliest time asked for.
+
+    Nothing is ever cancelled: an alarm set to an earlier time leaves its later ring in the queue, and a ring before
+    the time that is set by then finds nothing due.
+    """
+
+    __slots__ = ("_action", "_clock", "_priority", "time_s")
+
+    def __init__(self, clock: Clock, action: Callable[[], None], priority: int) -> None:
+        self._clock, self._action, self._priority = clock, action, priority
+        self.time_s = math.inf
+
+    def set(self, time_s: float) -> None:
+        """Rings at `time_s` at the latest."""
+        if time_s < self.time_s:
+            self.time_s = time_s
+            self._clock.until(time_s, self._ring, self._priority)
+
+    def _ring(self, _: Event) -> None:
+        if self._clock._now >= self.time_s:
+            self.time_s = math.inf
+            self._action()

@@ -1,0 +1,248 @@
+"""The cluster in simulated time: what it is (`view`), and how a plan changes it (`apply`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from policies import ClusterView, Controller, Gang, Job, JobsView, Nodes, Plan, PlanError
+from simulator.clock import COMPLETION, DECISION, Alarm, Clock
+from simulator.errors import ConfigError, SimulationError
+from simulator.overheads import MoveCosts, Overheads
+from simulator.progress import SimJob
+from simulator.records import FINISHED, PENDING, RUNNING, Recorder
+from simulator.speeds import Speeds
+from workloads import Elasticity, JobTable
+
+
+@dataclass(frozen=True, slots=True)
+class DecideOptions:
+    """When decisions are made.
+
+    Args:
+        interval_s: 0 decides at every event; else at multiples of it only, in rounds, as published systems do.
+        min_interval_s: the least time between two decisions that follow events.
+        on_free: with rounds, whether GPUs freed inside one are `idle` to its end, or a `decision` follows at once.
+    """
+
+    interval_s: float = 0.0
+    min_interval_s: float = 0.0
+    on_free: str = "idle"
+
+    def __post_init__(self) -> None:
+        for name in ("interval_s", "min_interval_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"decide.{name}={getattr(self, name)}: must be a number of seconds, 0 or more")
+        if self.on_free not in ("idle", "decision"):
+            raise ConfigError(f"decide.on_free={self.on_free!r}: must be idle or decision")
+
+
+class SimulatedCluster:
+    """Jobs on GPUs in simulated time. One alarm drives the progress of all of them; one decision ends an instant."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        view: ClusterView,
+        controller: Controller,
+        table: JobTable,
+        speeds: Speeds,
+        overheads: Overheads,
+        recorder: Recorder,
+        decide: DecideOptions,
+        max_idle_moves: int = 100,
+    ) -> None:
+        self._clock, self._view, self._controller = clock, view, controller
+        self._table, self._speeds, self._recorder = table, speeds, recorder
+        self._jobs: JobsView = view.jobs
+        self._nodes: Nodes = view.nodes
+        self._costs: list[MoveCosts] = [overheads.of(name) for name in table.model.names]
+        self._one_cost = self._costs[0] if all(c == self._costs[0] for c in self._costs) else None
+        self._has_moldable = bool((table.elasticity == Elasticity.MOLDABLE).any())
+        self._max_idle_moves = max_idle_moves
+        self._decide_options = decide
+        self._events_decide = decide == DecideOptions()
+        self._finishes: list[tuple[float, int, SimJob]] = []
+        self._pushed = 0
+        self._completion = Alarm(clock, self._complete, COMPLETION)
+        self._decision = Alarm(clock, self._decide, DECISION)
+        self._last_decision_s = -math.inf
+        self._idle_wakes = 0
+        self.held_gpus = 0
+        self.num_decisions = 0
+        self.num_finished = 0
+        # Set by the simulation: what scales pools, and what is to be told.
+        self.scale: Callable[[str, int], None] = _no_pools
+        self.after_decision: Callable[[], None] = _nothing
+        self.on_finish: Callable[[int], None] = _nothing
+
+    # ---- the seam
+    def view(self) -> ClusterView:
+        """The state now; the same live object each time."""
+        view, now_s = self._view, self._clock._now
+        view.now_s = view.jobs.now_s = now_s
+        view.free_gpus = self._nodes.capacity_gpus + self._nodes.closed_held_gpus - self.held_gpus
+        return view
+
+    def apply(self, plan: Plan) -> None:
+        """Brings the cluster to the plan's state; shrinking gangs first. What is so already stays untouched."""
+        for job, gang in plan.allocations.items():
+            if gang.num_gpus != job.gpus_held or gang.nodes != job.nodes:
+                self._change(job, gang)  # type: ignore[arg-type]
+        if plan.allocations:
+            if len(self._finishes) > 2 * len(self._jobs) + 64:
+                self._finishes = [entry for entry in self._finishes if entry[2].finish_s == entry[0]]
+                heapify(self._finishes)
+            if self._finishes:
+                self._completion.set(self._finishes[0][0])
+        for pool, count in plan.nodes.items():
+            self.scale(pool, count)
+
+    # ---- what happens
+    def submit(self, job: SimJob) -> None:
+        """A job arrives; a decision is due."""
+        self._jobs.add(job)
+        self._view.pending.add(job)
+
+    def request_decision(self, freed: bool = False) -> None:
+        """Something changed: one decision follows, at the end of this instant or when the options allow."""
+        clock = self._clock
+        if not self._events_decide:
+            time_s = self._allowed_from(clock._now, freed)
+            if time_s > clock._now:
+                self._decision.set(time_s)
+                return
+        if clock.next_is_later():  # nothing else is due now: no need to go through the queue
+            self._decide()
+        else:
+            self._decision.set(clock._now)
+
+    def preempt(self, job: Job) -> None:
+        """Takes a job's GPUs away, outside any decision (a node goes)."""
+        self._change(job, Gang(0))  # type: ignore[arg-type]
+
+    def book_unfinished(self) -> None:
+        """Books the jobs that are still there when the run ends."""
+        now_s = self._clock._now
+        for job in self._jobs:
+            running = job.is_running
+            job.settle(now_s)  # type: ignore[attr-defined]
+            self._recorder.leave(job, RUNNING if running else PENDING)  # type: ignore[arg-type]
+
+    def _allowed_from(self, now_s: float, freed: bool) -> float:
+        options = self._decide_options
+        time_s = max(now_s, self._last_decision_s + options.min_interval_s)
+        if options.interval_s and not (freed and options.on_free == "decision"):
+            time_s = max(time_s, math.ceil(now_s / options.interval_s) * options.interval_s)
+        return time_s
+
+    def _decide(self) -> None:
+        view = self.view()
+        now_s = view.now_s
+        self.num_decisions += 1
+        self._last_decision_s = now_s
+        plan = self._controller.decide(view)
+        decision = self._decision
+        decision.time_s = math.inf
+        if plan.wake_at_s < math.inf:
+            if not plan.wake_at_s > now_s:
+                raise PlanError(f"at {now_s:g} s: wake_at_s={plan.wake_at_s}: must lie in the future")
+            decision.set(plan.wake_at_s)
+        if plan.allocations or plan.nodes:
+            self._idle_wakes = 0
+            self.apply(plan)
+            self._recorder.decision_rows.append(
+                (now_s, len(plan.allocations), len(view.pending), self.held_gpus, self._nodes.capacity_gpus)
+            )
+        else:
+            self._idle_wakes += 1
+        self.after_decision()
+
+    def _complete(self) -> None:
+        now_s, heap = self._clock._now, self._finishes
+        freed = False
+        while heap and heap[0][0] <= now_s:
+            finish_s, _, job = heappop(heap)
+            if job.finish_s == finish_s:
+                self._finish(job)
+                freed = True
+        while heap and heap[0][2].finish_s != heap[0][0]:
+            heappop(heap)
+        if heap:
+            self._completion.set(heap[0][0])
+        if freed:
+            self.request_decision(freed=True)
+
+    def _finish(self, job: SimJob) -> None:
+        now_s = self._clock._now
+        job.settle(now_s)
+        job.left_s = 0.0
+        self.held_gpus -= job.gpus_held
+        if job.nodes:
+            self._nodes.hold(job, job.nodes, -1)
+            job.nodes = ()
+        job.gpus_held = 0
+        job.stop(now_s)
+        self._jobs.drop(job)
+        recorder = self._recorder
+        recorder.allocation_rows.append((now_s, job.seq, 0, 0.0, 0.0, 0.0, ()))
+        recorder.leave(job, FINISHED, now_s)
+        self.num_finished += 1
+        self._idle_wakes = 0
+        self.on_finish(job.seq)
+
+    def _change(self, job: SimJob, gang: Gang) -> None:
+        """What a job holds becomes `gang`."""
+        now_s, held, gpus = self._clock._now, job.gpus_held, gang.num_gpus
+        costs = self._one_cost or self._costs[self._table.model.codes[job.seq]]
+        job.settle(now_s)
+        if job.idle_moves > self._max_idle_moves:
+            raise SimulationError(
+                f"at {now_s:g} s: job {job.job_id} was moved {job.idle_moves} times in a row without getting any work "
+                "done: the policy thrashes (moves cost more time than it leaves between them)"
+            )
+        pause_s = 0.0
+        if gpus:
+            if self._speeds.place_matters or gpus != job.num_gpus:
+                name = self._table.model[job.seq]
+                rate = self._speeds.rate(name, job.num_gpus, gpus, len(gang.nodes) or 1)
+            else:
+                rate = 1.0
+            if held:
+                pause_s = job.rescale(now_s, rate, gpus, costs)
+            else:
+                pause_s = job.start(now_s, rate, gpus, costs)
+                self._view.pending.remove(job)
+            self._pushed += 1
+            heappush(self._finishes, (job.finish_s, self._pushed, job))
+        else:
+            job.preempt(now_s, self._table.checkpoint_interval_s[job.seq], costs)
+            self._view.pending.add(job)
+        nodes = self._nodes
+        if job.nodes:
+            nodes.hold(job, job.nodes, -1)
+        if gang.nodes:
+            nodes.hold(job, gang.nodes)
+        self.held_gpus += gpus - held
+        job.gpus_held, job.nodes = gpus, gang.nodes
+        if self._has_moldable and self._table.elasticity[job.seq] == Elasticity.MOLDABLE:
+            table, seq = self._table, job.seq
+            job.min_gpus = gpus or int(table.min_gpus[seq])
+            job.max_gpus = gpus or int(table.max_gpus[seq])
+        self._jobs.update(job)
+        self._recorder.allocation_rows.append((now_s, job.seq, gpus, job.rate, pause_s, job.left_s, gang.nodes))
+
+    @property
+    def idle_wakes(self) -> int:
+        """Decisions since something last changed."""
+        return self._idle_wakes
+
+
+def _no_pools(pool: str, count: int) -> None:
+    raise SimulationError(f"a plan scales pool {pool!r}, but this cluster has no pools to scale")
+
+
+def _nothing(*_: object) -> None:
+    pass

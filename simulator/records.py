@@ -1,0 +1,217 @@
+"""What a run leaves behind: tables with one schema for both worlds, written as parquet while the run goes on.
+
+| table | a row is |
+|---|---|
+| jobs | a submitted job, in submit order |
+| allocations | a change of what one job holds: from `time_s` on it holds `num_gpus` on `nodes` |
+| nodes | a node's life, from order to termination |
+| decisions | a decision that changed something |
+| metrics | one sample of monitoring of one pool |
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from policies import METRICS, Placement
+from simulator.pools import Node
+from simulator.progress import SimJob
+from workloads import JobTable
+
+STATES = ("finished", "running", "pending", "rejected", "not_submitted", "failed")
+FINISHED, RUNNING, PENDING, REJECTED, NOT_SUBMITTED, FAILED = range(len(STATES))
+_FLUSH_ROWS = 1 << 16
+
+ALLOCATIONS = pa.schema(
+    [
+        ("time_s", pa.float64()),
+        ("job", pa.int64()),  # row in jobs
+        ("num_gpus", pa.int32()),
+        ("rate", pa.float64()),  # work per second once the pause is over: 1 on the GPUs asked for
+        ("pause_s", pa.float64()),  # how long this move takes
+        ("work_left_s", pa.float64()),  # at the time of the change
+        ("nodes", pa.list_(pa.int32())),
+        ("gpus_on_node", pa.list_(pa.int32())),
+    ]
+)
+DECISIONS = pa.schema(
+    [
+        ("time_s", pa.float64()),
+        ("num_changes", pa.int32()),
+        ("num_pending", pa.int32()),
+        ("gpus_held", pa.int32()),
+        ("gpus_capacity", pa.int32()),
+    ]
+)
+METRIC_SAMPLES = pa.schema([("time_s", pa.float64()), ("pool", pa.string()), *((m, pa.float64()) for m in METRICS)])
+
+
+class TableWriter:
+    """Rows as tuples, turned into columns a batch at a time; to a parquet file, or kept where no folder is given."""
+
+    def __init__(self, schema: pa.Schema, path: Path | None) -> None:
+        self._schema = schema
+        self.rows: list[tuple[Any, ...]] = []
+        self.batches: list[pa.RecordBatch] = []
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd") if path else None
+
+    def flush(self) -> None:
+        """Turns the rows so far into a batch."""
+        if self.rows:
+            columns = list(zip(*self.rows, strict=True))
+            self.rows.clear()
+            arrays = [_column(field, values) for field, values in zip(self._schema, self._spread(columns), strict=True)]
+            batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+            if self._writer:
+                self._writer.write_batch(batch)
+            else:
+                self.batches.append(batch)
+
+    def _spread(self, columns: list[Sequence[Any]]) -> list[Sequence[Any]]:
+        return columns
+
+    def close(self) -> pa.Table | None:
+        """Ends the file; the table where there is none."""
+        self.flush()
+        if self._writer:
+            self._writer.close()
+            return None
+        return pa.Table.from_batches(self.batches, schema=self._schema)
+
+
+class AllocationWriter(TableWriter):
+    """The same for allocations, whose last field is a placement: ((node, GPUs), ...)."""
+
+    def _spread(self, columns: list[Sequence[Any]]) -> list[Sequence[Any]]:
+        placements: Sequence[Placement] = columns.pop()
+        sizes = np.fromiter(map(len, placements), np.int32, len(placements))
+        offsets = pa.array(np.concatenate(([0], sizes.cumsum())), pa.int32())
+        flat = np.fromiter(itertools.chain.from_iterable(itertools.chain.from_iterable(placements)), np.int32)
+        for values in (flat[0::2], flat[1::2]):
+            columns.append(pa.ListArray.from_arrays(offsets, pa.array(values)))  # type: ignore[arg-type]
+        return columns
+
+
+def _column(field: pa.Field, values: Any) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values, field.type)
+
+
+class Recorder:
+    """Collects the tables of one run.
+
+    Args:
+        jobs: the trace; a job's row there is its row in the jobs table.
+        folder: where the parquet files go; None keeps everything in memory.
+    """
+
+    def __init__(self, jobs: JobTable, folder: Path | None) -> None:
+        self._jobs, self._folder = jobs, folder
+        self._allocations = AllocationWriter(ALLOCATIONS, folder and folder / "allocations.parquet")
+        self._decisions = TableWriter(DECISIONS, folder and folder / "decisions.parquet")
+        self._metrics = TableWriter(METRIC_SAMPLES, folder and folder / "metrics.parquet")
+        self.allocation_rows = self._allocations.rows  # the engine appends
+        self.decision_rows = self._decisions.rows
+        self.metric_rows = self._metrics.rows
+        count = len(jobs)
+        self._state = array("b", bytes([NOT_SUBMITTED]) * count)
+        nan = array("d", [math.nan])
+        self._start_s, self._finish_s = nan * count, nan * count
+        zero = array("d", [0.0])
+        self._held_gpu_s, self._overhead_gpu_s, self._lost_s = zero * count, zero * count, zero * count
+        self._left_s = array("d", jobs.duration_s.tobytes())
+        self._preemptions, self._rescales = array("i", bytes(4 * count)), array("i", bytes(4 * count))
+
+    def flush_if_full(self) -> None:
+        """Keeps memory flat on long runs."""
+        if len(self.allocation_rows) >= _FLUSH_ROWS:
+            self._allocations.flush()
+        if len(self.decision_rows) >= _FLUSH_ROWS:
+            self._decisions.flush()
+
+    def reject(self, rows: Iterable[int]) -> None:
+        """Marks jobs that can never run."""
+        for row in rows:
+            self._state[row] = REJECTED
+
+    def leave(self, job: SimJob, state: int, finish_s: float = math.nan) -> None:
+        """Books a job that leaves, or is still there when the run ends (settled)."""
+        row = job.seq
+        self._state[row] = state
+        self._start_s[row] = job.first_start_s if job.first_start_s < math.inf else math.nan
+        self._finish_s[row] = finish_s
+        self._held_gpu_s[row] = job.service_at_since_gpu_s
+        self._overhead_gpu_s[row] = job.overhead_gpu_s
+        self._left_s[row] = job.left_s
+        if job.num_preemptions:
+            self._preemptions[row] = job.num_preemptions
+            self._lost_s[row] = job.lost_s
+        if job.num_rescales:
+            self._rescales[row] = job.num_rescales
+
+    def close(self, nodes: Sequence[Node]) -> dict[str, pa.Table]:
+        """Writes what is left; the tables by name where no folder is given, else none."""
+        tables = {
+            "allocations": self._allocations.close(),
+            "decisions": self._decisions.close(),
+            "metrics": self._metrics.close(),
+            "jobs": self._keep("jobs", self._jobs_table()),
+            "nodes": self._keep("nodes", _nodes_table(nodes)),
+        }
+        return {name: table for name, table in tables.items() if table is not None}
+
+    def _keep(self, name: str, table: pa.Table) -> pa.Table | None:
+        if self._folder is None:
+            return table
+        pq.write_table(table, self._folder / f"{name}.parquet", compression="zstd")
+        return None
+
+    def _jobs_table(self) -> pa.Table:
+        jobs = self._jobs
+        columns: dict[str, Any] = {
+            "job_id": pa.array(jobs.job_id),
+            "submit_s": jobs.submit_s,
+            "start_s": np.frombuffer(self._start_s),
+            "finish_s": np.frombuffer(self._finish_s),
+            "num_gpus": jobs.num_gpus,
+            "num_preemptions": np.frombuffer(self._preemptions, np.int32),
+            "num_rescales": np.frombuffer(self._rescales, np.int32),
+            "state": pa.DictionaryArray.from_arrays(np.frombuffer(self._state, np.int8), list(STATES)),
+            "duration_s": jobs.duration_s,
+            "work_left_s": np.frombuffer(self._left_s),
+            "held_gpu_s": np.frombuffer(self._held_gpu_s),
+            "overhead_gpu_s": np.frombuffer(self._overhead_gpu_s),
+            "lost_work_s": np.frombuffer(self._lost_s),
+            "min_gpus": jobs.min_gpus,
+            "max_gpus": jobs.max_gpus,
+            "gpu_utilisation_frac": jobs.gpu_utilisation_frac,
+            "priority": jobs.priority,
+            "weight": jobs.weight,
+            "deadline_s": jobs.deadline_s,
+            "tenant": pa.DictionaryArray.from_arrays(jobs.tenant.codes, list(jobs.tenant.names)),
+            "model": pa.DictionaryArray.from_arrays(jobs.model.codes, list(jobs.model.names)),
+        }
+        return pa.table(columns)
+
+
+def _nodes_table(nodes: Sequence[Node]) -> pa.Table:
+    return pa.table(
+        {
+            "node": pa.array([node.index for node in nodes], pa.int32()),  # as in allocations; -1: never ready
+            "pool": pa.array([node.pool.name for node in nodes], pa.string()),
+            "num_gpus": pa.array([node.pool.gpus_per_node for node in nodes], pa.int32()),
+            "ordered_s": pa.array([node.ordered_s for node in nodes], pa.float64()),
+            "ready_s": pa.array([node.ready_s for node in nodes], pa.float64()),
+            "drain_s": pa.array([node.drain_s for node in nodes], pa.float64()),
+            "terminated_s": pa.array([node.terminated_s for node in nodes], pa.float64()),
+            "usd_per_node_h": pa.array([node.pool.usd_per_node_h for node in nodes], pa.float64()),
+        }
+    )

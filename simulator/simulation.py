@@ -1,0 +1,231 @@
+"""One run, put together: a scenario in, records out."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policies import AllocationPolicy, ClusterView, Controller, JobsView, Nodes, PlacementPolicy, ScalingPolicy
+from simulator.arrivals import Arrivals
+from simulator.clock import Clock
+from simulator.cluster import DecideOptions, SimulatedCluster
+from simulator.errors import ConfigError
+from simulator.monitor import Monitor, MonitorOptions
+from simulator.overheads import Overheads
+from simulator.pools import NodePools, PoolSpec
+from simulator.progress import SimJob
+from simulator.records import Recorder
+from simulator.run import Run
+from simulator.speeds import Speeds
+from workloads import JobTable, Linear, StepTimeModel
+from workloads.estimates import make_estimator
+
+Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simulated seconds
+_TELL_EVERY = 1024
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """The random stream of a purpose: the same seed and name give the same draws, whatever else is drawn."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),)))
+
+
+@dataclass(kw_only=True)
+class Scenario:
+    """Everything that a run depends on.
+
+    Args:
+        oversized: what becomes of jobs that the cluster can never hold: `reject` them up front, or `error`.
+        horizon_s: ends the run then; jobs still there are unfinished.
+        starve_after_s: ends a run in which jobs wait, none runs, none is to come, and nothing has changed so long.
+    """
+
+    jobs: JobTable
+    allocation: AllocationPolicy
+    placement: PlacementPolicy
+    pools: Sequence[PoolSpec] = (PoolSpec(),)
+    scaling: Mapping[str, ScalingPolicy] = field(default_factory=dict)
+    step_time: StepTimeModel = field(default_factory=Linear)
+    overheads: Overheads = field(default_factory=Overheads)
+    estimates: str = "oracle"
+    estimate_options: Mapping[str, Any] = field(default_factory=dict)
+    decide: DecideOptions = field(default_factory=DecideOptions)
+    monitor: MonitorOptions = field(default_factory=MonitorOptions)
+    seed: int = 0
+    oversized: str = "reject"
+    horizon_s: float = math.inf
+    starve_after_s: float = 7 * 86400.0
+    max_idle_moves: int = 100
+
+    def __post_init__(self) -> None:
+        names = [pool.name for pool in self.pools]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"cluster pools {names}: there must be at least one, and names must differ")
+        for name in self.scaling:
+            if name not in names:
+                raise ConfigError(f"scaling of unknown pool {name!r}: known: {', '.join(names)}")
+        if self.oversized not in ("reject", "error"):
+            raise ConfigError(f"oversized={self.oversized!r}: must be reject or error")
+        if not self.horizon_s > 0:
+            raise ConfigError(f"horizon_s={self.horizon_s}: must be more than 0")
+
+    def too_large(self) -> np.ndarray:
+        """Rows of the jobs that no state of the cluster can hold: too many GPUs, or too much CPU or memory a GPU."""
+        jobs = self.jobs
+        most = sum(pool.most * pool.gpus_per_node for pool in self.pools)
+        fits = np.zeros(len(jobs), bool)
+        for pool in self.pools:
+            fits |= (jobs.cpus_per_gpu <= pool.cpus_per_node) & (jobs.memory_gib_per_gpu <= pool.memory_gib_per_node)
+        return ((jobs.min_gpus > most) | ~fits).nonzero()[0]
+
+
+def simulate(scenario: Scenario, folder: Path | None = None, progress: Progress | None = None) -> Run:
+    """Runs a scenario to its end.
+
+    Args:
+        folder: where the records go (made if need be); None keeps them in memory.
+        progress: told now and then how far the run is.
+
+    Raises:
+        PolicyError, SimulationError: what a policy did that can't be carried out; what was recorded until then stays
+            in `folder`, with `unfinished.json` in place of `summary.json`.
+    """
+    return Simulation(scenario, folder, progress).run()
+
+
+class Simulation:
+    """A scenario being run."""
+
+    def __init__(self, scenario: Scenario, folder: Path | None = None, progress: Progress | None = None) -> None:
+        self._scenario, self._folder, self._progress = scenario, folder, progress
+        jobs, specs = scenario.jobs, {pool.name: pool for pool in scenario.pools}
+        rejected = scenario.too_large()
+        if rejected.size and scenario.oversized == "error":
+            raise ConfigError(self._describe_rejected(rejected))
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._clock = Clock()
+        self._recorder = Recorder(jobs, folder)
+        self._recorder.reject(rejected.tolist())
+        self._notes = [self._describe_rejected(rejected)] if rejected.size else []
+
+        view_of_jobs = JobsView(jobs, has_estimates=scenario.estimates != "none")
+        nodes = Nodes(has_demands=bool(jobs.cpus_per_gpu.any() or jobs.memory_gib_per_gpu.any()))
+        self._pools = NodePools(
+            self._clock,
+            nodes,
+            specs,
+            {name: stream(scenario.seed, f"provision {name}") for name in specs},
+            on_change=lambda: self._cluster.request_decision(),
+            on_timeout=self._evict,
+        )
+        view = ClusterView(view_of_jobs, nodes, self._pools.views)
+        speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
+        controller = Controller(scenario.allocation, scenario.placement, scenario.scaling)
+        self._cluster = SimulatedCluster(
+            self._clock, view, controller, jobs, speeds, scenario.overheads, self._recorder, scenario.decide,
+            scenario.max_idle_moves,
+        )  # fmt: skip
+        self._cluster.scale = self._pools.scale
+        self._cluster.after_decision = self._after_decision
+        self._cluster.on_finish = self._on_finish
+        self._view, self._nodes = view, nodes
+        self._estimator = make_estimator(
+            scenario.estimates, stream(scenario.seed, "estimates"), **scenario.estimate_options
+        )
+        self._arrivals = Arrivals(
+            self._clock, self._cluster, jobs, view_of_jobs, self._estimator, frozenset(rejected.tolist())
+        )
+        if any(policy.period_s < math.inf for policy in scenario.scaling.values()):
+            Monitor(self._clock, self._cluster, jobs, specs, self._recorder, scenario.monitor)
+        self._quiet_since_s = 0.0
+        self._why_unfinished = ""
+
+    def stop(self, why: str) -> None:
+        """Ends the run after the event at hand and marks it unfinished; safe from a signal handler."""
+        self._why_unfinished = why
+        self._clock.stop()
+
+    def run(self) -> Run:
+        """Runs to the end; see `simulate`."""
+        try:
+            self._clock.run_all(self._scenario.horizon_s)
+        except BaseException as error:
+            error.add_note(f"in the simulation at {self._clock.now:g} s, decision {self._cluster.num_decisions}")
+            self._finish(f"{type(error).__name__}: {error}")
+            raise
+        return self._finish(self._why_unfinished)
+
+    def _finish(self, why_unfinished: str) -> Run:
+        end_s = float(self._clock.now)
+        starving = [job.job_id for job in self._view.pending]
+        self._cluster.book_unfinished()
+        self._pools.close(end_s)
+        tables = self._recorder.close(self._pools.log)
+        if starving and not why_unfinished and self._scenario.horizon_s == math.inf:
+            shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
+            self._notes.append(
+                f"{len(starving):,} jobs never got the GPUs they waited for when all else ended: {shown}"
+            )
+        facts = {
+            "end_s": end_s,
+            "seed": self._scenario.seed,
+            "estimates": self._scenario.estimates,
+            "num_decisions": self._cluster.num_decisions,
+            "notes": self._notes,
+        }
+        if why_unfinished and self._folder is not None:
+            text = json.dumps({"why": why_unfinished, **facts}, indent=2)
+            (self._folder / "unfinished.json").write_text(text + "\n")
+        return Run(facts, tables, self._folder, why_unfinished)
+
+    def _after_decision(self) -> None:
+        cluster, pools = self._cluster, self._pools
+        if pools.draining:
+            pools.release_drained(cluster.held_gpus, is_pooled=not self._places_nodes())
+        if cluster.held_gpus or not self._arrivals.is_over or pools.num_starting:
+            self._quiet_since_s = self._clock._now
+        elif self._clock._now - self._quiet_since_s > self._scenario.starve_after_s:
+            self._clock.stop()
+        if not cluster.num_decisions % _TELL_EVERY:
+            self._recorder.flush_if_full()
+            if self._progress:
+                self._progress(cluster.num_finished, len(self._scenario.jobs), self._clock._now)
+
+    def _on_finish(self, seq: int) -> None:
+        self._estimator.observe(self._scenario.jobs, seq, float(self._scenario.jobs.duration_s[seq]))
+        if self._arrivals.is_over and not len(self._view.jobs):
+            self._clock.stop()
+
+    def _places_nodes(self) -> bool:
+        return any(job.nodes for job in self._view.jobs if job.is_running)
+
+    def _evict(self, index: int) -> None:
+        """Preempts what still runs on a node whose drain has timed out (pooled: the latest, until the rest fits)."""
+        running: list[SimJob] = [job for job in self._view.jobs if job.is_running]  # type: ignore[misc]
+        if any(job.nodes for job in running):
+            victims = [job for job in running if any(node == index for node, _ in job.nodes)]
+        else:
+            excess, victims = self._cluster.held_gpus - self._nodes.capacity_gpus, []
+            while excess > 0:
+                victims.append(running.pop())
+                excess -= victims[-1].gpus_held
+        for job in victims:
+            self._cluster.preempt(job)
+        self._cluster.request_decision()
+
+    def _describe_rejected(self, rows: np.ndarray) -> str:
+        jobs = self._scenario.jobs
+        row = int(rows[0])
+        most = sum(pool.most * pool.gpus_per_node for pool in self._scenario.pools)
+        return (
+            f"{rows.size:,} of {len(jobs):,} jobs can never run here and are rejected, the first {jobs.job_id[row]}: "
+            f"it needs {jobs.min_gpus[row]} GPUs, {jobs.cpus_per_gpu[row]:g} CPUs and "
+            f"{jobs.memory_gib_per_gpu[row]:g} GiB a GPU; the cluster has {most} GPUs at most"
+        )

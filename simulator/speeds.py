@@ -1,0 +1,38 @@
+"""Rates of jobs on gangs of GPUs, remembered."""
+
+from __future__ import annotations
+
+from simulator.errors import SimulationError
+from workloads import Linear, StepTimeModel
+
+
+class Speeds:
+    """How fast a job goes relative to the gang that it asked for, packed on as few nodes as can be.
+
+    Exactly 1 on that gang. A step-time model is asked once for each (model, asked, held, nodes).
+    """
+
+    def __init__(self, model: StepTimeModel, gpus_per_node: int) -> None:
+        self._model, self._gpus_per_node = model, gpus_per_node
+        self._known: dict[tuple[str, int, int, int], float] = {}
+        # The most common case needs no look-up: a gang of the asked size runs at 1 wherever it is.
+        self.place_matters = not (isinstance(model, Linear) and model.cross_node_frac == 0.0)
+
+    def rate(self, name: str, asked: int, held: int, num_nodes: int) -> float:
+        """Work per second of a job of model `name` that asked for `asked` GPUs and has `held` on `num_nodes` nodes."""
+        if held == asked and not self.place_matters:
+            return 1.0
+        key = (name, asked, held, num_nodes)
+        rate = self._known.get(key)
+        if rate is None:
+            rate = self._known[key] = self._ask(*key)
+        return rate
+
+    def _ask(self, name: str, asked: int, held: int, num_nodes: int) -> float:
+        packed = -(-asked // self._gpus_per_node)
+        if held == asked and num_nodes == packed:
+            return 1.0
+        rate = self._model.step_time_s(name, asked, packed) / self._model.step_time_s(name, held, num_nodes)
+        if not 0.0 < rate < float("inf"):
+            raise SimulationError(f"the step-time model gives rate {rate} to {name or 'a job'!r} on {held} GPUs")
+        return rate
