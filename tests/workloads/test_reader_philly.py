@@ -155,6 +155,8 @@ def test_json_of_another_shape(load, write):
         load("philly", path=write("log", "[]"))
     with pytest.raises(TraceError, match="column 'vc': is missing in job 1 of 1"):
         load("philly", path=write("log", '[{"jobid": "x"}]'))
+    with pytest.raises(TraceError, match="column 'attempts': must be a list of attempts in job 1 of 1"):
+        load("philly", path=write("log", '[{"jobid": "x", "vc": "v", "submitted_time": "", "attempts": "none"}]'))
 
 
 def test_the_real_csv(load, traces):

@@ -74,7 +74,7 @@ def test_steps_arrays_and_drops(load, write):
 
 @pytest.mark.parametrize(
     ("span", "seconds"),
-    [("1-02:03:04", 93_784), ("02:03:04", 7384), ("03:04", 184), ("00:00:01.500", 1), ("100:00:00", 360_000)],
+    [("1-02:03:04", 93_784), ("02:03:04", 7384), ("03:04", 184), ("00:00:01.500", 1.5), ("100:00:00", 360_000)],
 )
 def test_spans(load, write, span, seconds):
     assert load("sacct", path=write("a.txt", HEAD + row(elapsed=span))).jobs.duration_s.tolist() == [seconds]

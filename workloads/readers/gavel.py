@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from workloads.errors import TraceError, WorkloadError
 from workloads.readers.files import FileSource, near, read_text
@@ -46,7 +47,10 @@ class GavelReader(FileSource):
         rates_per_s = _rates(self.file(self.throughputs, "throughputs"), self.gpu_type)
         rows.parse_numbers("total_steps", "scale_factor", "priority_weight", "SLO", "arrival_time")
         rows.drop(rows["total_steps"] <= 0, "has no steps to do")
-        rows.frame = rows.frame.assign(rate=[self._rate(rows, rates_per_s, row) for row in range(len(rows))])
+        kinds = zip(rows["job_type"], rows["scale_factor"], strict=True)
+        rates = pd.Series([rates_per_s.get(kind, np.nan) for kind in kinds], rows.frame.index)
+        self._refuse_unmeasured(rows, rates, rates_per_s)
+        rows.frame = rows.frame.assign(rate=rates)
         rows.drop(rows["rate"] <= 0, f"throughput on {self.gpu_type} is 0: it doesn't fit")
         if len(rows) == 0:
             return rows.trace({}, {})
@@ -65,19 +69,20 @@ class GavelReader(FileSource):
         columns["deadline_s"] = due_s.where(rows["SLO"] > 0, np.inf)
         return rows.trace(columns, names | {"duration_s": "total_steps", "deadline_s": "SLO"})
 
-    def _rate(self, rows: Rows, rates_per_s: Mapping[tuple[str, int], float], row: int) -> float:
-        job_type, scale = rows["job_type"].iloc[row], rows["scale_factor"].iloc[row]
-        if (job_type, scale) in rates_per_s:
-            return rates_per_s[job_type, int(scale)]
+    def _refuse_unmeasured(self, rows: Rows, rates: pd.Series, rates_per_s: Mapping[tuple[str, float], float]) -> None:
+        if not rates.isna().any():
+            return
+        first = rows.frame[rates.isna()].iloc[0]
+        job_type, scale = first["job_type"], first["scale_factor"]
         sizes = sorted(size for name, size in rates_per_s if name == job_type)
         if sizes:
-            known = f"has throughputs on {self.gpu_type} for {', '.join(map(str, sizes))} GPUs, not for {scale:g}"
+            rule = f"has throughputs on {self.gpu_type} for {', '.join(map(str, sizes))} GPUs, not for {scale:g}"
         else:
-            known = f"has no throughput on {self.gpu_type}{near(job_type, {name for name, _ in rates_per_s})}"
-        raise TraceError(known, path=rows.path, line=int(rows.lines[row]), column="job_type", value=job_type)
+            rule = f"has no throughput on {self.gpu_type}{near(job_type, {name for name, _ in rates_per_s})}"
+        rows.reject("job_type", rates.isna(), rule)
 
 
-def _rates(path: Path, gpu_type: str) -> dict[tuple[str, int], float]:
+def _rates(path: Path, gpu_type: str) -> dict[tuple[str, float], float]:
     """Steps/s by (job type, GPUs) for jobs that don't share their GPUs; keys are Python tuples in JSON strings."""
     try:
         measured = json.loads(read_text(path))
@@ -85,7 +90,7 @@ def _rates(path: Path, gpu_type: str) -> dict[tuple[str, int], float]:
         raise TraceError(f"is not JSON ({error.msg})", path=path, line=error.lineno) from error
     if not isinstance(measured, dict) or gpu_type not in measured:
         raise WorkloadError(f"gpu_type={gpu_type!r}: {path} has {', '.join(measured)}{near(gpu_type, measured)}")
-    rates = {}
+    rates: dict[tuple[str, float], float] = {}
     for key, rate in measured[gpu_type].items():
         try:
             job_type, scale = ast.literal_eval(key)

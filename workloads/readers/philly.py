@@ -95,7 +95,7 @@ class PhillyReader(FileSource):
                 row,
                 one.get("start_time"),
                 one.get("end_time"),
-                sum(len(host["gpus"]) for host in one.get("detail") or ()),
+                _gpus(one),
             )
             for row, job in enumerate(jobs)
             for one in job["attempts"]
@@ -130,7 +130,14 @@ def _jobs(path: Path, text: str) -> list[dict[str, Any]]:
         for key in _JOB_KEYS:
             if key not in job:
                 raise TraceError(f"is missing in job {number} of {len(jobs)}", path=path, column=key)
+        if not all(isinstance(one, dict) for one in job["attempts"]):
+            raise TraceError(f"must be a list of attempts in job {number} of {len(jobs)}", path=path, column="attempts")
     return jobs
+
+
+def _gpus(attempt: dict[str, Any]) -> int:
+    """GPUs that an attempt held, over all its hosts."""
+    return sum(len(host.get("gpus") or ()) for host in attempt.get("detail") or ())
 
 
 def _lines(text: str, ids: pd.Series) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workloads.readers.files import FileSource
-from workloads.readers.rows import Rows, missing, read_rows
+from workloads.readers.rows import Rows, missing, of_distinct, read_rows
 from workloads.trace import Trace
 
 FORMAT = "JobID,User,Account,Submit,Start,End,Elapsed,State,Timelimit,ReqTRES,AllocTRES"
@@ -56,7 +56,7 @@ Elapsed,State,Timelimit,ReqTRES,AllocTRES
         empty = pd.Series("", index=rows.frame.index)
         given = [rows[name].fillna("") for name in ("AllocTRES", "ReqTRES") if name in rows.frame]
         tres = given[0].where(given[0].str.contains("gres/gpu"), given[-1]) if given else empty
-        rows.frame = rows.frame.assign(gpus=_gpus(tres), tres=tres)
+        rows.frame = rows.frame.assign(gpus=of_distinct(tres, _gpus), tres=tres)
         rows.drop(rows["gpus"] == 0, "asks for no GPU")
         rows.parse_times("Submit", "Start", zone=self.timezone)
         rows.drop(rows["Start"].isna(), "never started")
@@ -72,8 +72,8 @@ Elapsed,State,Timelimit,ReqTRES,AllocTRES
             "duration_s": rows["Elapsed"],
             "num_gpus": rows["gpus"],
             "tenant": rows[tenant],
-            "cpus_per_gpu": rows["tres"].str.extract(r"(?:^|,)cpu=(\d+)")[0].astype(float).fillna(0) / rows["gpus"],
-            "memory_gib_per_gpu": _memory_gib(rows["tres"]) / rows["gpus"],
+            "cpus_per_gpu": of_distinct(rows["tres"], _cpus) / rows["gpus"],
+            "memory_gib_per_gpu": of_distinct(rows["tres"], _memory_gib) / rows["gpus"],
         }
         if "Timelimit" in rows.frame:
             _parse_spans(rows, "Timelimit")
@@ -91,6 +91,11 @@ def _gpus(tres: pd.Series) -> pd.Series:
     return total.fillna(0)
 
 
+def _cpus(tres: pd.Series) -> pd.Series:
+    """CPUs in such strings; 0 where there is none."""
+    return tres.str.extract(r"(?:^|,)cpu=(\d+)")[0].astype(float).fillna(0)
+
+
 def _memory_gib(tres: pd.Series) -> pd.Series:
     """GiB in strings such as cpu=8,mem=62.50G; 0 where there is none."""
     parts = tres.str.extract(r"(?:^|,)mem=([\d.]+)([KMGTP]?)")
@@ -100,8 +105,12 @@ def _memory_gib(tres: pd.Series) -> pd.Series:
 def _parse_spans(rows: Rows, column: str) -> None:
     """Turns [days-]hours:minutes:seconds (or minutes:seconds) into seconds; nan where there is no limit."""
     cells = rows[column]
-    parts = cells.str.extract(r"^\s*(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?\s*$").astype(float)
-    bad = parts[3].isna() & ~missing(cells) & ~cells.astype(str).str.lower().isin(_NO_LIMIT)
+    spans_s = of_distinct(cells, _seconds)
+    bad = spans_s.isna() & ~missing(cells) & ~cells.astype(str).str.lower().isin(_NO_LIMIT)
     rows.reject(column, bad, "is not a time span such as 1-02:03:04 ([days-]hours:minutes:seconds)")
-    days_s, hours_s = parts[0].fillna(0) * 86_400, parts[1].fillna(0) * 3600
-    rows.frame = rows.frame.assign(**{column: days_s + hours_s + parts[2] * 60 + parts[3]})
+    rows.frame = rows.frame.assign(**{column: spans_s})
+
+
+def _seconds(spans: pd.Series) -> pd.Series:
+    parts = spans.str.extract(r"^\s*(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)\s*$").astype(float)
+    return parts[0].fillna(0) * 86_400 + parts[1].fillna(0) * 3600 + parts[2] * 60 + parts[3]
