@@ -92,6 +92,8 @@ class WorkloadSource(ABC):
 
     def _cut(self, trace: Trace) -> JobTable:
         jobs = trace.jobs
+        if not self.from_s >= 0:
+            raise WorkloadError(f"from_s={self.from_s}: must be 0 or more")
         if self.from_s > 0 or self.to_s < float("inf"):
             keep = (jobs.submit_s >= self.from_s) & (jobs.submit_s < self.to_s)
             if not keep.any():

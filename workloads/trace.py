@@ -128,6 +128,9 @@ class JobTable:
         num_rows = len(columns["submit_s"])
         if num_rows == 0:
             raise WorkloadError(f"{source or 'the workload'}: holds no jobs")
+        for name, values in columns.items():
+            if values is not None and len(values) != num_rows:
+                raise TraceError(f"has {len(values)} values, submit_s has {num_rows}", path=source, column=name)
 
         def reject(column: str, bad: np.ndarray, rule: str, values: np.ndarray) -> None:
             if bad.any():
