@@ -66,6 +66,15 @@ def test_diurnal_keeps_the_mean_rate_and_follows_the_hours() -> None:
     assert_mean(np.repeat([1.0, 0.0], [at_weekend, len(working)]), share)
 
 
+def test_diurnal_rate_by_hand() -> None:
+    """1 ± amplitude at the peak hour and 12 h from it, over the week's mean of (5 + 2·0.5)/7."""
+    pattern = Diurnal(daily_amplitude=0.8, peak_hour=15, weekend_frac=0.5)
+    hours = np.array([15.0, 3.0, 9.0, 5 * 24 + 15.0, 4 * 24 + 23.999, 7 * 24 + 15.0])
+    late = 1 + 0.8 * math.cos(2 * math.pi * 8.999 / 24)
+    expected = np.array([1.8, 0.2, 1.0, 0.9, late, 1.8]) * 7 / 6
+    np.testing.assert_allclose(pattern.relative_rate(hours * HOUR_S), expected, rtol=1e-6)
+
+
 def test_diurnal_without_cycles_is_poisson() -> None:
     even = Diurnal(daily_amplitude=0, weekend_frac=1).times_s(0.01, 1000, rng())
     np.testing.assert_allclose(even, Poisson().times_s(0.01, 1000, rng()), rtol=1e-9)
