@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from policies.plan import Draft, Plan
+from policies.plan import NOTHING, Draft, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
 from policies.view import ClusterView
 
@@ -26,6 +26,7 @@ class Controller:
         scaling: Mapping[str, ScalingPolicy] | None = None,
     ) -> None:
         self._allocation, self._placement = allocation, placement
+        self._always = not getattr(allocation, "idle_without_pending", False)
         self._scaling = dict(scaling or {})
         self._due_s = dict.fromkeys(self._scaling, 0.0)
         self._next_due_s = 0.0 if self._scaling else math.inf
@@ -36,8 +37,10 @@ class Controller:
         Raises:
             PlanError: an allocation that the jobs or the cluster rule out.
         """
-        draft = Draft(view, self._placement)
         nodes = self._scale(view) if view.now_s >= self._next_due_s else None
+        if not (self._always or view.pending):
+            return Plan({}, nodes or {}, self._next_due_s) if self._scaling else NOTHING
+        draft = Draft(view, self._placement)
         self._allocation.allocate(view, draft)
         if self._next_due_s < draft.wake_at_s:
             draft.wake_at_s = self._next_due_s

@@ -135,6 +135,10 @@ class JobsView:
         self._moving: list[_Block] = []  # of these, the ones that a change of GPUs changes
 
     # ---- rows
+    @property
+    def is_empty(self) -> bool:
+        return not self._jobs
+
     def __len__(self) -> int:
         return len(self._jobs)
 

@@ -114,17 +114,16 @@ class Nodes:
 
 
 class Space:
-    """A tentative copy of the free GPUs, for one decision: what placement policies look at."""
+    """The free GPUs as they would be in a draft: what placement policies look at. A copy is made at the first write."""
 
-    __slots__ = ("_cpus", "_free", "_memory", "_nodes", "masks", "max_node_gpus")
+    __slots__ = ("_cpus", "_free", "_memory", "_nodes", "_own", "masks", "max_node_gpus")
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self.masks = nodes.masks.copy()
-        self.max_node_gpus = len(self.masks) - 1
-        self._free: dict[int, int] = {}  # nodes touched
-        self._cpus: dict[int, float] = {}
-        self._memory: dict[int, float] = {}
+        self.masks = nodes.masks
+        self.max_node_gpus = len(nodes.masks) - 1
+        self._own = False
+        self._free: dict[int, int] = {}  # of nodes written to
 
     def free(self, node: int) -> int:
         """Free GPUs of a node."""
@@ -137,13 +136,14 @@ class Space:
             return 0
         room = self.free(node)
         if self._nodes.has_limits:
+            touched: dict[int, float]
             for per_gpu, touched, free in (
-                (job.cpus_per_gpu, self._cpus, self._nodes.cpus_free),
-                (job.memory_gib_per_gpu, self._memory, self._nodes.memory_free_gib),
+                (job.cpus_per_gpu, self._cpus if self._own else {}, self._nodes.cpus_free),
+                (job.memory_gib_per_gpu, self._memory if self._own else {}, self._nodes.memory_free_gib),
             ):
-                if per_gpu > 0:
-                    have = touched.get(node, free[node])
-                    room = min(room, int(have / per_gpu + 1e-9)) if math.isfinite(have) else room
+                have = touched.get(node, free[node])
+                if per_gpu > 0 and math.isfinite(have):
+                    room = min(room, int(have / per_gpu + 1e-9))
         return room
 
     def best_fit(self, job: Job, num_gpus: int, without: int = 0) -> int:
@@ -158,9 +158,10 @@ class Space:
                         return node
             return -1
         for mask in self.masks[num_gpus:]:
-            mask &= ~without
             if mask:
-                return (mask & -mask).bit_length() - 1
+                mask &= ~without
+                if mask:
+                    return (mask & -mask).bit_length() - 1
         return -1
 
     def emptiest(self, job: Job, without: int = 0) -> int:
@@ -179,7 +180,12 @@ class Space:
 
     def hold(self, job: Job, placement: Placement, sign: int = 1) -> None:
         """As `Nodes.hold`, tentatively."""
-        nodes, masks = self._nodes, self.masks
+        nodes = self._nodes
+        if not self._own:
+            self._own, self.masks = True, nodes.masks.copy()
+            self._cpus: dict[int, float] = {}
+            self._memory: dict[int, float] = {}
+        masks = self.masks
         for node, gpus in placement:
             before = self.free(node)
             after = self._free[node] = before - sign * gpus

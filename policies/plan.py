@@ -18,12 +18,7 @@ if TYPE_CHECKING:
     from policies.view import ClusterView
 
 
-@dataclass(slots=True)
-class Gang:
-    """What one job is to hold."""
-
-    num_gpus: int
-    nodes: Placement = ()
+Gang = tuple[int, Placement]  # what one job is to hold: (GPUs, on which nodes)
 
 
 @dataclass(slots=True)
@@ -33,7 +28,6 @@ class Plan:
     allocations: Mapping[Job, Gang] = field(default_factory=dict)  # 0 GPUs: preempt
     nodes: Mapping[str, int] = field(default_factory=dict)  # pool -> wanted number of nodes
     wake_at_s: float = math.inf  # decide again then, even if nothing happens
-    reasons: Mapping[str, str] = field(default_factory=dict)  # what -> why, for the decision log
 
     def __bool__(self) -> bool:
         return bool(self.allocations or self.nodes)
@@ -45,15 +39,15 @@ class Draft:
     A fresh draft says "everything stays as it is". Nothing real changes until the cluster applies the plan.
     """
 
-    __slots__ = ("_gangs", "_placement", "_space", "_view", "free_gpus", "reasons", "wake_at_s")
+    __slots__ = ("_gangs", "_last", "_placement", "_space", "_view", "free_gpus", "wake_at_s")
 
     def __init__(self, view: ClusterView, placement: PlacementPolicy) -> None:
         self._view, self._placement = view, placement
         self._space: Space | None = None
+        self._last: tuple[Job, Placement] | None = None  # placed, and not yet taken from the space
         self._gangs: dict[Job, Gang] = {}
         self.free_gpus = view.free_gpus  # tentatively; below 0 where draining nodes still run jobs
         self.wake_at_s = math.inf
-        self.reasons: dict[str, str] = {}
 
     @property
     def fits_by_count(self) -> bool:
@@ -63,13 +57,13 @@ class Draft:
     def gpus(self, job: Job) -> int:
         """What the job has in this draft."""
         gang = self._gangs.get(job)
-        return job.gpus_held if gang is None else gang.num_gpus
+        return job.gpus_held if gang is None else gang[0]
 
     def gpus_column(self) -> np.ndarray:
         """What every active job has in this draft; shape (J,), aligned with `view.jobs`."""
         gpus = self._view.jobs.gpus_held.copy()
         for job, gang in self._gangs.items():
-            gpus[self._view.jobs.row(job)] = gang.num_gpus
+            gpus[self._view.jobs.row(job)] = gang[0]
         return gpus
 
     def give(self, job: Job, num_gpus: int) -> bool:
@@ -84,40 +78,36 @@ class Draft:
                 f"{job.min_gpus}..{job.max_gpus} only"
             )
         gang = self._gangs.get(job)
-        held, nodes = (job.gpus_held, job.nodes) if gang is None else (gang.num_gpus, gang.nodes)
+        held, nodes = (job.gpus_held, job.nodes) if gang is None else gang
         more = num_gpus - held
         if more > 0:
             if more > self.free_gpus:
                 return False
-            if self._space is None:
-                self._space = Space(self._view.nodes)
-            added = self._placement.place(job, more, self._space)
+            added = self._placement.place(job, more, self._space_now())
             if added is None:
                 return False
-            self._space.hold(job, added)
+            self._last = job, added
             self.free_gpus -= more
             nodes = added if not nodes else merged(nodes, added)
         elif more < 0:
-            if self._space is None:
-                self._space = Space(self._view.nodes)
-            nodes, removed = (nodes[:0], nodes) if not num_gpus else split(nodes, -more)
-            self._space.hold(job, removed, -1)
+            nodes, removed = ((), nodes) if not num_gpus else split(nodes, -more)
+            self._space_now().hold(job, removed, -1)
             self.free_gpus += self._view.nodes.open_gpus(removed) if removed else -more
         else:
             return True
-        self._gangs[job] = Gang(num_gpus, nodes)
+        self._gangs[job] = (num_gpus, nodes)
         return True
 
     def keep(self, job: Job) -> bool:
         """Gives a job that this draft preempted exactly what it holds; False if that has been given away."""
         if job not in self._gangs or not job.gpus_held:
             return True
-        assert self._space is not None
-        if self._gangs[job].num_gpus:
+        if self._gangs[job][0]:
             raise PlanError(f"job {job.job_id}: keep() is for jobs that this draft has preempted")
-        if job.gpus_held > self.free_gpus or any(self._space.room(job, node) < gpus for node, gpus in job.nodes):
+        space = self._space_now()
+        if job.gpus_held > self.free_gpus or any(space.room(job, node) < gpus for node, gpus in job.nodes):
             return False
-        self._space.hold(job, job.nodes)
+        space.hold(job, job.nodes)
         self.free_gpus -= job.gpus_held if not job.nodes else self._view.nodes.open_gpus(job.nodes)
         del self._gangs[job]
         return True
@@ -150,19 +140,36 @@ class Draft:
         """Asks for a decision at a time, whether or not anything happens; the earliest wish counts."""
         self.wake_at_s = min(self.wake_at_s, time_s)
 
+    def _space_now(self) -> Space:
+        """The space with all that has been placed so far; most decisions place once and never need the second part."""
+        space = self._space
+        if space is None:
+            space = self._space = Space(self._view.nodes)
+        elif self._last is not None:
+            space.hold(*self._last)
+            self._last = None
+        return space
+
     def plan(self, nodes: Mapping[str, int] | None = None) -> Plan:
         """The draft as a plan: changes only, shrinking gangs first."""
         gangs = self._gangs
         if gangs:
-            if len(gangs) == 1:
-                ((job, gang),) = gangs.items()
-                if gang.num_gpus == job.gpus_held and gang.nodes == job.nodes:
-                    gangs = {}
-            else:
-                changed = [x for x in gangs.items() if x[1].num_gpus != x[0].gpus_held or x[1].nodes != x[0].nodes]
-                changed.sort(key=lambda x: x[1].num_gpus - x[0].gpus_held)
-                gangs = dict(changed)
-        return Plan(gangs, nodes or {}, self.wake_at_s, self.reasons)
+            for job, gang in gangs.items():
+                if gang[0] == job.gpus_held and gang[1] == job.nodes:
+                    gangs = {job: gang for job, gang in gangs.items() if gang != (job.gpus_held, job.nodes)}
+                    break
+            if len(gangs) > 1:
+                gangs = dict(sorted(gangs.items(), key=_growth))
+        elif not nodes and self.wake_at_s == math.inf:
+            return NOTHING
+        return Plan(gangs, nodes or {}, self.wake_at_s)
+
+
+NOTHING = Plan()
+
+
+def _growth(change: tuple[Job, Gang]) -> int:
+    return change[1][0] - change[0].gpus_held
 
 
 def _more(change: tuple[int, Job, int]) -> int:

@@ -12,7 +12,10 @@ from policies.view import ClusterView, PoolView
 
 @runtime_checkable
 class AllocationPolicy(Protocol):
-    """Which job gets how many GPUs."""
+    """Which job gets how many GPUs.
+
+    A class may say `idle_without_pending = True`: it changes nothing while no job waits, and need not be asked then.
+    """
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
         """Writes into `draft` what is to change; what it leaves alone stays as it is."""

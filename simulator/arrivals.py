@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from simpy.events import Event
 
 from policies import JobsView
 from simulator.clock import ARRIVAL, Clock
@@ -44,27 +43,27 @@ class Arrivals:
     ) -> None:
         self._clock, self._cluster, self._table, self._estimator = clock, cluster, table, estimator
         known_s = estimator.estimate_all(table)
-        self._learns = known_s is None
+        self.learns = known_s is None
         self._jobs = jobs_of(table, view, known_s, rejected)
         self._next = next(self._jobs, None)
         self.num_submitted = 0
         if self._next:
-            clock.until(self._next.submit_s, self._arrive, ARRIVAL)
+            clock.call_at(self._next.submit_s, self._arrive, ARRIVAL)
 
     @property
     def is_over(self) -> bool:
         """True once every job has been submitted."""
         return self._next is None
 
-    def _arrive(self, _: Event) -> None:
+    def _arrive(self, _: object) -> None:
         now_s, job, submit = self._clock._now, self._next, self._cluster.submit
         while job is not None and job.submit_s <= now_s:
-            if self._learns:
+            if self.learns:
                 job.left_at_anchor_s = self._estimator.estimate_s(self._table, job.seq)
             submit(job)
             self.num_submitted += 1
             job = next(self._jobs, None)
         self._next = job
         if job is not None:
-            self._clock.until(job.submit_s, self._arrive, ARRIVAL)
+            self._clock.call_at(job.submit_s, self._arrive, ARRIVAL)
         self._cluster.request_decision()

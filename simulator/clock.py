@@ -18,11 +18,22 @@ SAMPLE = 3
 DECISION = 4
 
 
+class _Call:
+    """As much of an event as the loop needs."""
+
+    __slots__ = ("callbacks",)
+    _ok = True
+
+    def __init__(self, callback: Callable[[Any], None]) -> None:
+        self.callbacks: Any = (callback,)
+
+
 class Clock(Environment):
     """An Environment whose events may be put at an absolute time, and whose loop may be ended from inside.
 
-    `until` and `run_all` touch SimPy's private `_queue` and `_eid` (SimPy 4.1); tests/simulator/test_clock.py watches
-    them. `now + (t - now)` may miss t by a rounding error, so a delay can't take the place of `until`.
+    The methods here (and `SimulatedCluster.request_decision`) touch SimPy's private `_queue`, `_eid` and `_now` (SimPy
+    4.1); tests/simulator/test_clock.py watches them. `now + (t - now)` may miss t by a rounding error, so a delay
+    can't take the place of `until`.
     """
 
     stopped = False
@@ -38,9 +49,9 @@ class Clock(Environment):
         heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[misc]
         return event
 
-    def next_is_later(self) -> bool:
-        """True if nothing else happens at this instant."""
-        return not self._queue or self._queue[0][0] > self._now
+    def call_at(self, time_s: float, callback: Callable[[Any], None], priority: int) -> None:
+        """Calls back at `time_s`: `until` for those who need no event to yield, at half the cost."""
+        heappush(self._queue, (time_s, priority, next(self._eid), _Call(callback)))  # type: ignore[misc]
 
     def run_all(self, horizon_s: float = math.inf) -> None:
         """Runs until nothing is left, or up to and including `horizon_s`; what `Environment.run` does, inlined.
@@ -78,9 +89,9 @@ class Alarm:
         """Rings at `time_s` at the latest."""
         if time_s < self.time_s:
             self.time_s = time_s
-            self._clock.until(time_s, self._ring, self._priority)
+            self._clock.call_at(time_s, self._ring, self._priority)
 
-    def _ring(self, _: Event) -> None:
+    def _ring(self, _: object) -> None:
         if self._clock._now >= self.time_s:
             self.time_s = math.inf
             self._action()

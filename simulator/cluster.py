@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from policies import ClusterView, Controller, Gang, Job, JobsView, Nodes, Plan, PlanError
+from policies import ClusterView, Controller, Job, JobsView, Nodes, Placement, Plan, PlanError
 from simulator.clock import COMPLETION, DECISION, Alarm, Clock
 from simulator.errors import ConfigError, SimulationError
 from simulator.overheads import MoveCosts, Overheads
@@ -15,6 +15,8 @@ from simulator.progress import SimJob
 from simulator.records import FINISHED, PENDING, RUNNING, Recorder
 from simulator.speeds import Speeds
 from workloads import Elasticity, JobTable
+
+_TICK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +67,25 @@ class SimulatedCluster:
         self._decide_options = decide
         self._events_decide = decide == DecideOptions()
         self._finishes: list[tuple[float, int, SimJob]] = []
-        self._pushed = 0
+        self._pushed = self._compact_at = 0
+        self._record_allocation = recorder.allocations.numbers.extend
+        self._record_nodes = recorder.allocations.placements.append
+        self._record_decision = recorder.decisions.numbers.extend
         self._completion = Alarm(clock, self._complete, COMPLETION)
         self._decision = Alarm(clock, self._decide, DECISION)
         self._last_decision_s = -math.inf
-        self._idle_wakes = 0
+        self.num_idle = 0  # decisions since something last changed
         self.held_gpus = 0
         self.num_decisions = 0
         self.num_finished = 0
         # Set by the simulation: what scales pools, and what is to be told.
         self.scale: Callable[[str, int], None] = _no_pools
-        self.after_decision: Callable[[], None] = _nothing
-        self.on_finish: Callable[[int], None] = _nothing
+        self.draining: Sequence[object] = ()  # nodes that wait for their jobs to go ...
+        self.release_drained: Callable[[], None] = _nothing  # ... and what lets them go
+        self.learn: Callable[[int], None] | None = None  # from a finished job
+        self.on_empty: Callable[[], None] = _nothing  # no job is active
+        self.on_idle: Callable[[], None] = _nothing  # after a decision that leaves no job running
+        self.on_tick: Callable[[], None] = _nothing  # every so many decisions
 
     # ---- the seam
     def view(self) -> ClusterView:
@@ -88,17 +97,19 @@ class SimulatedCluster:
 
     def apply(self, plan: Plan) -> None:
         """Brings the cluster to the plan's state; shrinking gangs first. What is so already stays untouched."""
-        for job, gang in plan.allocations.items():
-            if gang.num_gpus != job.gpus_held or gang.nodes != job.nodes:
-                self._change(job, gang)  # type: ignore[arg-type]
         if plan.allocations:
-            if len(self._finishes) > 2 * len(self._jobs) + 64:
+            for job, gang in plan.allocations.items():
+                if gang[0] != job.gpus_held or gang[1] != job.nodes:
+                    self._change(job, *gang)  # type: ignore[arg-type]
+            if self._pushed > self._compact_at:
                 self._finishes = [entry for entry in self._finishes if entry[2].finish_s == entry[0]]
                 heapify(self._finishes)
-            if self._finishes:
+                self._compact_at = self._pushed + len(self._finishes) + 64
+            if self._finishes and self._finishes[0][0] < self._completion.time_s:
                 self._completion.set(self._finishes[0][0])
-        for pool, count in plan.nodes.items():
-            self.scale(pool, count)
+        if plan.nodes:
+            for pool, count in plan.nodes.items():
+                self.scale(pool, count)
 
     # ---- what happens
     def submit(self, job: SimJob) -> None:
@@ -114,14 +125,15 @@ class SimulatedCluster:
             if time_s > clock._now:
                 self._decision.set(time_s)
                 return
-        if clock.next_is_later():  # nothing else is due now: no need to go through the queue
+        queue = clock._queue
+        if not queue or queue[0][0] > clock._now:  # nothing else is due now: no need to go through the queue
             self._decide()
         else:
             self._decision.set(clock._now)
 
     def preempt(self, job: Job) -> None:
         """Takes a job's GPUs away, outside any decision (a node goes)."""
-        self._change(job, Gang(0))  # type: ignore[arg-type]
+        self._change(job, 0, ())  # type: ignore[arg-type]
 
     def book_unfinished(self) -> None:
         """Books the jobs that are still there when the run ends."""
@@ -141,7 +153,7 @@ class SimulatedCluster:
     def _decide(self) -> None:
         view = self.view()
         now_s = view.now_s
-        self.num_decisions += 1
+        self.num_decisions = number = self.num_decisions + 1
         self._last_decision_s = now_s
         plan = self._controller.decide(view)
         decision = self._decision
@@ -151,14 +163,19 @@ class SimulatedCluster:
                 raise PlanError(f"at {now_s:g} s: wake_at_s={plan.wake_at_s}: must lie in the future")
             decision.set(plan.wake_at_s)
         if plan.allocations or plan.nodes:
-            self._idle_wakes = 0
+            self.num_idle = 0
             self.apply(plan)
-            self._recorder.decision_rows.append(
+            self._record_decision(
                 (now_s, len(plan.allocations), len(view.pending), self.held_gpus, self._nodes.capacity_gpus)
             )
         else:
-            self._idle_wakes += 1
-        self.after_decision()
+            self.num_idle += 1
+        if self.draining:
+            self.release_drained()
+        if not self.held_gpus:
+            self.on_idle()
+        if not number % _TICK:
+            self.on_tick()
 
     def _complete(self) -> None:
         now_s, heap = self._clock._now, self._finishes
@@ -173,6 +190,8 @@ class SimulatedCluster:
         if heap:
             self._completion.set(heap[0][0])
         if freed:
+            if self._jobs.is_empty:
+                self.on_empty()
             self.request_decision(freed=True)
 
     def _finish(self, job: SimJob) -> None:
@@ -186,18 +205,22 @@ class SimulatedCluster:
         job.gpus_held = 0
         job.stop(now_s)
         self._jobs.drop(job)
-        recorder = self._recorder
-        recorder.allocation_rows.append((now_s, job.seq, 0, 0.0, 0.0, 0.0, ()))
-        recorder.leave(job, FINISHED, now_s)
+        self._record_allocation((now_s, job.seq, 0, 0.0, 0.0, 0.0))
+        self._record_nodes(())
+        self._recorder.leave(job, FINISHED, now_s)
         self.num_finished += 1
-        self._idle_wakes = 0
-        self.on_finish(job.seq)
+        self.num_idle = 0
+        if self.learn:
+            self.learn(job.seq)
 
-    def _change(self, job: SimJob, gang: Gang) -> None:
-        """What a job holds becomes `gang`."""
-        now_s, held, gpus = self._clock._now, job.gpus_held, gang.num_gpus
+    def _change(self, job: SimJob, gpus: int, placement: Placement) -> None:
+        """What a job holds becomes `gpus` GPUs on these nodes."""
+        now_s, held = self._clock._now, job.gpus_held
         costs = self._one_cost or self._costs[self._table.model.codes[job.seq]]
-        job.settle(now_s)
+        if held:
+            job.settle(now_s)
+        else:
+            job.since_s = now_s
         if job.idle_moves > self._max_idle_moves:
             raise SimulationError(
                 f"at {now_s:g} s: job {job.job_id} was moved {job.idle_moves} times in a row without getting any work "
@@ -207,7 +230,7 @@ class SimulatedCluster:
         if gpus:
             if self._speeds.place_matters or gpus != job.num_gpus:
                 name = self._table.model[job.seq]
-                rate = self._speeds.rate(name, job.num_gpus, gpus, len(gang.nodes) or 1)
+                rate = self._speeds.rate(name, job.num_gpus, gpus, len(placement) or 1)
             else:
                 rate = 1.0
             if held:
@@ -223,21 +246,17 @@ class SimulatedCluster:
         nodes = self._nodes
         if job.nodes:
             nodes.hold(job, job.nodes, -1)
-        if gang.nodes:
-            nodes.hold(job, gang.nodes)
+        if placement:
+            nodes.hold(job, placement)
         self.held_gpus += gpus - held
-        job.gpus_held, job.nodes = gpus, gang.nodes
+        job.gpus_held, job.nodes = gpus, placement
         if self._has_moldable and self._table.elasticity[job.seq] == Elasticity.MOLDABLE:
             table, seq = self._table, job.seq
             job.min_gpus = gpus or int(table.min_gpus[seq])
             job.max_gpus = gpus or int(table.max_gpus[seq])
         self._jobs.update(job)
-        self._recorder.allocation_rows.append((now_s, job.seq, gpus, job.rate, pause_s, job.left_s, gang.nodes))
-
-    @property
-    def idle_wakes(self) -> int:
-        """Decisions since something last changed."""
-        return self._idle_wakes
+        self._record_allocation((now_s, job.seq, gpus, job.rate, pause_s, job.left_s))
+        self._record_nodes(placement)
 
 
 def _no_pools(pool: str, count: int) -> None:

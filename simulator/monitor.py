@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from simpy.events import Event
 
 from policies import METRICS, ClusterView
 from policies.nodes import bits
@@ -52,18 +51,18 @@ class Monitor:
         self._clock, self._cluster, self._table, self._pools = clock, cluster, table, pools
         self._recorder, self._options = recorder, options
         self._ticks = 0
-        clock.until(0.0, self._tick, SAMPLE)
+        clock.call_at(0.0, self._tick, SAMPLE)
 
-    def _tick(self, _: Event) -> None:
+    def _tick(self, _: object) -> None:
         view, options = self._cluster.view(), self._options
-        for name, values in self._sample(view).items():
-            self._recorder.metric_rows.append((view.now_s, name, *(values[metric] for metric in METRICS)))
+        for index, (name, values) in enumerate(self._sample(view).items()):
+            self._recorder.metrics.numbers.extend((view.now_s, index, *(values[metric] for metric in METRICS)))
             if options.delay_s:
-                self._clock.until(view.now_s + options.delay_s, _Delivery(view, name, view.now_s, values), SAMPLE)
+                self._clock.call_at(view.now_s + options.delay_s, _Delivery(view, name, view.now_s, values), SAMPLE)
             else:
                 view.metrics.add(name, view.now_s, values)
         self._ticks += 1  # a product, not a running sum: no drift
-        self._clock.until(self._ticks * options.interval_s, self._tick, SAMPLE)
+        self._clock.call_at(self._ticks * options.interval_s, self._tick, SAMPLE)
 
     def _sample(self, view: ClusterView) -> dict[str, dict[str, float]]:
         jobs, table = view.jobs, self._table
@@ -116,5 +115,5 @@ class _Delivery:
         self._add = (name, time_s, values)
         self._view = view
 
-    def __call__(self, _: Event) -> None:
+    def __call__(self, _: object) -> None:
         self._view.metrics.add(*self._add)

@@ -19,9 +19,10 @@ class MoveCosts:
     | restart | preempted -> k: what saving it cost, and fetching it back | `restart_s` |
     | rescale | j -> k, or other nodes | `rescale_s` |
 
-    With `rescale=restart_all` every worker waits for `rescale_s`; with `in_place` only joining workers do: the gang goes
-    on at its old rate until they are in, and shrinking is free. `preempt=checkpoint` saves the work at a preemption;
-    `lose` falls back to the job's last checkpoint of its own (`checkpoint_interval_s`), or to its last move.
+    With `rescale=restart_all` every worker waits for `rescale_s`; with `in_place` only joining workers do: the gang
+    goes on at its old rate until they are in, and shrinking is free. `preempt=checkpoint` saves the work at a
+    preemption; `lose` falls back to the job's last checkpoint of its own (`checkpoint_interval_s`), or to its last
+    move.
     """
 
     start_s: float = 0.0

@@ -6,7 +6,7 @@
 | allocations | a change of what one job holds: from `time_s` on it holds `num_gpus` on `nodes` |
 | nodes | a node's life, from order to termination |
 | decisions | a decision that changed something |
-| metrics | one sample of monitoring of one pool |
+| metrics | one sample of monitoring of one pool, by its place in the configuration |
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from workloads import JobTable
 
 STATES = ("finished", "running", "pending", "rejected", "not_submitted", "failed")
 FINISHED, RUNNING, PENDING, REJECTED, NOT_SUBMITTED, FAILED = range(len(STATES))
-_FLUSH_ROWS = 1 << 16
+_FLUSH_NUMBERS = 1 << 19
+_PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
 
 ALLOCATIONS = pa.schema(
     [
@@ -52,32 +53,34 @@ DECISIONS = pa.schema(
         ("gpus_capacity", pa.int32()),
     ]
 )
-METRIC_SAMPLES = pa.schema([("time_s", pa.float64()), ("pool", pa.string()), *((m, pa.float64()) for m in METRICS)])
+METRIC_SAMPLES = pa.schema([("time_s", pa.float64()), ("pool", pa.int32()), *((m, pa.float64()) for m in METRICS)])
 
 
-class TableWriter:
-    """Rows as tuples, turned into columns a batch at a time; to a parquet file, or kept where no folder is given."""
+class NumberWriter:
+    """Rows of numbers, laid end to end in one array, turned into columns a batch at a time.
+
+    Appending to the array and reshaping it costs half of what tuples cost that are transposed later
+    (tests/benchmarks/test_fifo.py). The batches go to a parquet file, or are kept where no path is given.
+    """
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         self._schema = schema
-        self.rows: list[tuple[Any, ...]] = []
-        self.batches: list[pa.RecordBatch] = []
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd") if path else None
+        self.numbers = array("d")  # rows end to end, in the schema's order
+        self._batches: list[pa.RecordBatch] = []
+        self._writer = pq.ParquetWriter(path, schema, **_PARQUET) if path else None
 
     def flush(self) -> None:
         """Turns the rows so far into a batch."""
-        if self.rows:
-            columns = list(zip(*self.rows, strict=True))
-            self.rows.clear()
-            arrays = [_column(field, values) for field, values in zip(self._schema, self._spread(columns), strict=True)]
-            batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        if self.numbers:
+            batch = pa.RecordBatch.from_arrays(self._columns(), schema=self._schema)
             if self._writer:
                 self._writer.write_batch(batch)
             else:
-                self.batches.append(batch)
+                self._batches.append(batch)
 
-    def _spread(self, columns: list[Sequence[Any]]) -> list[Sequence[Any]]:
-        return columns
+    @property
+    def is_full(self) -> bool:
+        return len(self.numbers) >= _FLUSH_NUMBERS
 
     def close(self) -> pa.Table | None:
         """Ends the file; the table where there is none."""
@@ -85,24 +88,32 @@ class TableWriter:
         if self._writer:
             self._writer.close()
             return None
-        return pa.Table.from_batches(self.batches, schema=self._schema)
+        return pa.Table.from_batches(self._batches, schema=self._schema)
+
+    def _columns(self) -> list[pa.Array]:
+        return self._take(list(self._schema))
+
+    def _take(self, fields: list[pa.Field]) -> list[pa.Array]:
+        rows = np.array(self.numbers).reshape(-1, len(fields))
+        del self.numbers[:]
+        return [pa.array(rows[:, i].astype(f.type.to_pandas_dtype()), f.type) for i, f in enumerate(fields)]
 
 
-class AllocationWriter(TableWriter):
-    """The same for allocations, whose last field is a placement: ((node, GPUs), ...)."""
+class AllocationWriter(NumberWriter):
+    """The same, with a placement beside each row: ((node, GPUs), ...)."""
 
-    def _spread(self, columns: list[Sequence[Any]]) -> list[Sequence[Any]]:
-        placements: Sequence[Placement] = columns.pop()
+    def __init__(self, schema: pa.Schema, path: Path | None) -> None:
+        super().__init__(schema, path)
+        self.placements: list[Placement] = []
+
+    def _columns(self) -> list[pa.Array]:
+        placements = self.placements
         sizes = np.fromiter(map(len, placements), np.int32, len(placements))
-        offsets = pa.array(np.concatenate(([0], sizes.cumsum())), pa.int32())
+        offsets = pa.array(np.concatenate((np.zeros(1, np.int32), sizes.cumsum(dtype=np.int32))))
         flat = np.fromiter(itertools.chain.from_iterable(itertools.chain.from_iterable(placements)), np.int32)
-        for values in (flat[0::2], flat[1::2]):
-            columns.append(pa.ListArray.from_arrays(offsets, pa.array(values)))  # type: ignore[arg-type]
-        return columns
-
-
-def _column(field: pa.Field, values: Any) -> pa.Array:
-    return values if isinstance(values, pa.Array) else pa.array(values, field.type)
+        placements.clear()
+        lists = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in (flat[0::2], flat[1::2])]
+        return self._take(list(self._schema)[: -len(lists)]) + lists
 
 
 class Recorder:
@@ -115,27 +126,23 @@ class Recorder:
 
     def __init__(self, jobs: JobTable, folder: Path | None) -> None:
         self._jobs, self._folder = jobs, folder
-        self._allocations = AllocationWriter(ALLOCATIONS, folder and folder / "allocations.parquet")
-        self._decisions = TableWriter(DECISIONS, folder and folder / "decisions.parquet")
-        self._metrics = TableWriter(METRIC_SAMPLES, folder and folder / "metrics.parquet")
-        self.allocation_rows = self._allocations.rows  # the engine appends
-        self.decision_rows = self._decisions.rows
-        self.metric_rows = self._metrics.rows
+        self.allocations = AllocationWriter(ALLOCATIONS, folder and folder / "allocations.parquet")
+        self.decisions = NumberWriter(DECISIONS, folder and folder / "decisions.parquet")
+        self.metrics = NumberWriter(METRIC_SAMPLES, folder and folder / "metrics.parquet")
         count = len(jobs)
         self._state = array("b", bytes([NOT_SUBMITTED]) * count)
         nan = array("d", [math.nan])
         self._start_s, self._finish_s = nan * count, nan * count
         zero = array("d", [0.0])
         self._held_gpu_s, self._overhead_gpu_s, self._lost_s = zero * count, zero * count, zero * count
-        self._left_s = array("d", jobs.duration_s.tobytes())
+        self._left_s = array("d", jobs.duration_s.tobytes())  # of jobs that don't finish
         self._preemptions, self._rescales = array("i", bytes(4 * count)), array("i", bytes(4 * count))
 
     def flush_if_full(self) -> None:
         """Keeps memory flat on long runs."""
-        if len(self.allocation_rows) >= _FLUSH_ROWS:
-            self._allocations.flush()
-        if len(self.decision_rows) >= _FLUSH_ROWS:
-            self._decisions.flush()
+        for writer in (self.allocations, self.decisions, self.metrics):
+            if writer.is_full:
+                writer.flush()
 
     def reject(self, rows: Iterable[int]) -> None:
         """Marks jobs that can never run."""
@@ -149,8 +156,10 @@ class Recorder:
         self._start_s[row] = job.first_start_s if job.first_start_s < math.inf else math.nan
         self._finish_s[row] = finish_s
         self._held_gpu_s[row] = job.service_at_since_gpu_s
-        self._overhead_gpu_s[row] = job.overhead_gpu_s
-        self._left_s[row] = job.left_s
+        if state != FINISHED:
+            self._left_s[row] = job.left_s
+        if job.overhead_gpu_s:
+            self._overhead_gpu_s[row] = job.overhead_gpu_s
         if job.num_preemptions:
             self._preemptions[row] = job.num_preemptions
             self._lost_s[row] = job.lost_s
@@ -160,9 +169,9 @@ class Recorder:
     def close(self, nodes: Sequence[Node]) -> dict[str, pa.Table]:
         """Writes what is left; the tables by name where no folder is given, else none."""
         tables = {
-            "allocations": self._allocations.close(),
-            "decisions": self._decisions.close(),
-            "metrics": self._metrics.close(),
+            "allocations": self.allocations.close(),
+            "decisions": self.decisions.close(),
+            "metrics": self.metrics.close(),
             "jobs": self._keep("jobs", self._jobs_table()),
             "nodes": self._keep("nodes", _nodes_table(nodes)),
         }
@@ -171,11 +180,11 @@ class Recorder:
     def _keep(self, name: str, table: pa.Table) -> pa.Table | None:
         if self._folder is None:
             return table
-        pq.write_table(table, self._folder / f"{name}.parquet", compression="zstd")
+        pq.write_table(table, self._folder / f"{name}.parquet", **_PARQUET)
         return None
 
     def _jobs_table(self) -> pa.Table:
-        jobs = self._jobs
+        jobs, state = self._jobs, np.frombuffer(self._state, np.int8)
         columns: dict[str, Any] = {
             "job_id": pa.array(jobs.job_id),
             "submit_s": jobs.submit_s,
@@ -184,9 +193,9 @@ class Recorder:
             "num_gpus": jobs.num_gpus,
             "num_preemptions": np.frombuffer(self._preemptions, np.int32),
             "num_rescales": np.frombuffer(self._rescales, np.int32),
-            "state": pa.DictionaryArray.from_arrays(np.frombuffer(self._state, np.int8), list(STATES)),
+            "state": pa.DictionaryArray.from_arrays(state, list(STATES)),
             "duration_s": jobs.duration_s,
-            "work_left_s": np.frombuffer(self._left_s),
+            "work_left_s": np.where(state == FINISHED, 0.0, np.frombuffer(self._left_s)),
             "held_gpu_s": np.frombuffer(self._held_gpu_s),
             "overhead_gpu_s": np.frombuffer(self._overhead_gpu_s),
             "lost_work_s": np.frombuffer(self._lost_s),

@@ -28,7 +28,7 @@ from workloads import JobTable, Linear, StepTimeModel
 from workloads.estimates import make_estimator
 
 Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simulated seconds
-_TELL_EVERY = 1024
+_MAX_IDLE_DECISIONS = 1_000_000  # in a row that change nothing, with no job running
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -133,8 +133,11 @@ class Simulation:
             scenario.max_idle_moves,
         )  # fmt: skip
         self._cluster.scale = self._pools.scale
-        self._cluster.after_decision = self._after_decision
-        self._cluster.on_finish = self._on_finish
+        self._cluster.draining = self._pools.draining
+        self._cluster.release_drained = self._release_drained
+        self._cluster.on_empty = self._on_empty
+        self._cluster.on_idle = self._on_idle
+        self._cluster.on_tick = self._on_tick
         self._view, self._nodes = view, nodes
         self._estimator = make_estimator(
             scenario.estimates, stream(scenario.seed, "estimates"), **scenario.estimate_options
@@ -142,6 +145,8 @@ class Simulation:
         self._arrivals = Arrivals(
             self._clock, self._cluster, jobs, view_of_jobs, self._estimator, frozenset(rejected.tolist())
         )
+        if self._arrivals.learns:
+            self._cluster.learn = self._learn
         if any(policy.period_s < math.inf for policy in scenario.scaling.values()):
             Monitor(self._clock, self._cluster, jobs, specs, self._recorder, scenario.monitor)
         self._quiet_since_s = 0.0
@@ -185,23 +190,28 @@ class Simulation:
             (self._folder / "unfinished.json").write_text(text + "\n")
         return Run(facts, tables, self._folder, why_unfinished)
 
-    def _after_decision(self) -> None:
-        cluster, pools = self._cluster, self._pools
-        if pools.draining:
-            pools.release_drained(cluster.held_gpus, is_pooled=not self._places_nodes())
-        if cluster.held_gpus or not self._arrivals.is_over or pools.num_starting:
-            self._quiet_since_s = self._clock._now
-        elif self._clock._now - self._quiet_since_s > self._scenario.starve_after_s:
-            self._clock.stop()
-        if not cluster.num_decisions % _TELL_EVERY:
-            self._recorder.flush_if_full()
-            if self._progress:
-                self._progress(cluster.num_finished, len(self._scenario.jobs), self._clock._now)
+    def _release_drained(self) -> None:
+        self._pools.release_drained(self._cluster.held_gpus, is_pooled=not self._places_nodes())
 
-    def _on_finish(self, seq: int) -> None:
-        self._estimator.observe(self._scenario.jobs, seq, float(self._scenario.jobs.duration_s[seq]))
-        if self._arrivals.is_over and not len(self._view.jobs):
+    def _on_empty(self) -> None:
+        if self._arrivals.is_over:
             self._clock.stop()
+
+    def _on_idle(self) -> None:
+        """No job runs: are those that wait waiting for ever?"""
+        cluster, now_s = self._cluster, self._clock._now
+        if not cluster.num_idle or not self._arrivals.is_over or self._pools.num_starting:
+            self._quiet_since_s = now_s
+        elif now_s - self._quiet_since_s > self._scenario.starve_after_s or cluster.num_idle > _MAX_IDLE_DECISIONS:
+            self._clock.stop()
+
+    def _on_tick(self) -> None:
+        self._recorder.flush_if_full()
+        if self._progress:
+            self._progress(self._cluster.num_finished, len(self._scenario.jobs), self._clock._now)
+
+    def _learn(self, seq: int) -> None:
+        self._estimator.observe(self._scenario.jobs, seq, float(self._scenario.jobs.duration_s[seq]))
 
     def _places_nodes(self) -> bool:
         return any(job.nodes for job in self._view.jobs if job.is_running)

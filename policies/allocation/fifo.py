@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from policies.errors import PolicyError
 from policies.job import Job
@@ -22,6 +23,8 @@ class Fifo:
     to it; `easy` (Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995) reserves the earliest time at which it fits
     by the estimates, and starts later jobs only where they don't delay that.
     """
+
+    idle_without_pending: ClassVar[bool] = True
 
     backfill: str = "false"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from policies.plan import Draft
 from policies.registry import register
@@ -19,10 +20,12 @@ class Greedy:
     and everything waits behind it.
     """
 
+    idle_without_pending: ClassVar[bool] = True
+
     backfill: bool = True
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
-        if view.pending and draft.free_gpus > 0:
+        if draft.free_gpus > 0:
             jobs = view.jobs
             rows = (jobs.gpus_held == 0).nonzero()[0]
             order = rows[rank(-jobs.num_gpus[rows])]

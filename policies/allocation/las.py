@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class Las:
     (Tiresias's starvation guard).
     """
 
+    idle_without_pending: ClassVar[bool] = True
+
     limits: list[float] = field(default_factory=lambda: [3600.0])
     service: str = "gpu_seconds"
     promote_factor: float = 0.0
@@ -48,8 +51,6 @@ class Las:
             raise PolicyError(f"las: promote_factor={self.promote_factor}: must be 0 (never) or more")
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
-        if not view.pending:
-            return  # everything runs: demotions are caught up with, in the order of their times, when it matters
         jobs = view.jobs
         held = jobs.gpus_held
         by_time = self.service == "seconds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,12 +22,12 @@ class Priority:
     runs stays). `backfill` says whether jobs behind one that does not fit may start.
     """
 
+    idle_without_pending: ClassVar[bool] = True
+
     preemptive: bool = True
     backfill: bool = False
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
-        if not view.pending:
-            return
         jobs = view.jobs
         if not self.preemptive:
             rows = (jobs.gpus_held == 0).nonzero()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from policies.plan import Draft
 from policies.registry import register
@@ -18,10 +19,12 @@ class Sjf:
     `backfill` says whether jobs behind one that does not fit may start.
     """
 
+    idle_without_pending: ClassVar[bool] = True
+
     backfill: bool = False
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
-        if view.pending and draft.free_gpus > 0:
+        if draft.free_gpus > 0:
             jobs = view.jobs
             rows = (jobs.gpus_held == 0).nonzero()[0]
             order = rows[rank(jobs.remaining_s[rows])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from policies.errors import PolicyError
 from policies.plan import Draft
@@ -20,6 +21,8 @@ class Srtf:
     arrivals come last among equals.
     """
 
+    idle_without_pending: ClassVar[bool] = True
+
     key: str = "time"
     _order: KeptOrder = field(default_factory=KeptOrder, init=False, repr=False, compare=False)
 
@@ -28,8 +31,6 @@ class Srtf:
             raise PolicyError(f"srtf: key={self.key!r}: must be time or gpu_time")
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
-        if not view.pending:
-            return  # everything runs, and among running jobs the order by time left doesn't change
         jobs = view.jobs
         key = jobs.remaining_s
         if self.key == "gpu_time":
