@@ -38,7 +38,7 @@ class Controller:
             PlanError: an allocation that the jobs or the cluster rule out.
         """
         nodes = self._scale(view) if view.now_s >= self._next_due_s else None
-        if not (self._always or view.pending):
+        if not (self._always or view.pending.num):
             return Plan({}, nodes or {}, self._next_due_s) if self._scaling else NOTHING
         draft = Draft(view, self._placement)
         self._allocation.allocate(view, draft)

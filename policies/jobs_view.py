@@ -49,20 +49,22 @@ class Pending:
     The head leaves by moving an offset: deleting from the front of a list of 100,000 would cost 20 us.
     """
 
-    __slots__ = ("_head", "_items")
+    __slots__ = ("_head", "_items", "num")
 
     def __init__(self) -> None:
         self._items: list[Job] = []
         self._head = 0
+        self.num = 0  # how many wait: `len` without the call
 
     def __len__(self) -> int:
-        return len(self._items) - self._head
+        return self.num
 
     def __iter__(self) -> Iterator[Job]:
         return islice(self._items, self._head, None) if self._head else iter(self._items)
 
     def add(self, job: Job) -> None:
         items = self._items
+        self.num += 1
         if not items or items[-1].seq < job.seq:
             items.append(job)
         else:
@@ -70,9 +72,10 @@ class Pending:
 
     def remove(self, job: Job) -> None:
         items, head = self._items, self._head
+        self.num -= 1
         if items[head] is not job:
             del items[bisect_left(items, job.seq, head, key=_SEQ)]
-        elif head + 1 == len(items) or head == _COMPACT:
+        elif not self.num or head == _COMPACT:
             del items[: head + 1]
             self._head = 0
         else:

@@ -55,6 +55,7 @@ class Nodes:
         self.capacity_gpus = 0  # of open nodes
         self.closed_held_gpus = 0  # held on closed nodes
         self.has_limits = False  # of CPU or memory, on any node, with jobs that ask for some
+        self.space = Space(self)  # the free GPUs as they are
 
     @property
     def max_node_gpus(self) -> int:
@@ -69,7 +70,7 @@ class Nodes:
         self.free.append(size.num_gpus)
         self.cpus_free.append(size.num_cpus)
         self.memory_free_gib.append(size.memory_gib)
-        self.masks += [0] * (size.num_gpus + 1 - len(self.masks))
+        self.masks += [0] * (size.num_gpus + 1 - len(self.masks))  # in place: `space` shares it
         self.masks[size.num_gpus] |= 1 << node
         self.open_mask |= 1 << node
         self.capacity_gpus += size.num_gpus
@@ -114,16 +115,27 @@ class Nodes:
 
 
 class Space:
-    """The free GPUs as they would be in a draft: what placement policies look at. A copy is made at the first write."""
+    """Free GPUs as placement policies see them: as they are (`Nodes.space`), or as a draft would have them (a copy)."""
 
-    __slots__ = ("_cpus", "_free", "_memory", "_nodes", "_own", "masks", "max_node_gpus")
+    __slots__ = ("_cpus", "_free", "_memory", "_nodes", "masks")
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self.masks = nodes.masks
-        self.max_node_gpus = len(nodes.masks) - 1
-        self._own = False
-        self._free: dict[int, int] = {}  # of nodes written to
+        self._free: dict[int, int] = {}  # of nodes that differ from what they are
+        self._cpus: dict[int, float] = {}
+        self._memory: dict[int, float] = {}
+
+    def copy(self) -> Space:
+        """A copy to write to."""
+        copy = Space(self._nodes)
+        copy.masks = self.masks.copy()
+        return copy
+
+    @property
+    def max_node_gpus(self) -> int:
+        """GPUs of the largest node there has been."""
+        return len(self.masks) - 1
 
     def free(self, node: int) -> int:
         """Free GPUs of a node."""
@@ -138,8 +150,8 @@ class Space:
         if self._nodes.has_limits:
             touched: dict[int, float]
             for per_gpu, touched, free in (
-                (job.cpus_per_gpu, self._cpus if self._own else {}, self._nodes.cpus_free),
-                (job.memory_gib_per_gpu, self._memory if self._own else {}, self._nodes.memory_free_gib),
+                (job.cpus_per_gpu, self._cpus, self._nodes.cpus_free),
+                (job.memory_gib_per_gpu, self._memory, self._nodes.memory_free_gib),
             ):
                 have = touched.get(node, free[node])
                 if per_gpu > 0 and math.isfinite(have):
@@ -179,13 +191,9 @@ class Space:
         return best
 
     def hold(self, job: Job, placement: Placement, sign: int = 1) -> None:
-        """As `Nodes.hold`, tentatively."""
-        nodes = self._nodes
-        if not self._own:
-            self._own, self.masks = True, nodes.masks.copy()
-            self._cpus: dict[int, float] = {}
-            self._memory: dict[int, float] = {}
-        masks = self.masks
+        """As `Nodes.hold`, in a copy."""
+        nodes, masks = self._nodes, self.masks
+        assert masks is not nodes.masks, "a placement policy tried to write to the free GPUs as they are"
         for node, gpus in placement:
             before = self.free(node)
             after = self._free[node] = before - sign * gpus

@@ -39,11 +39,11 @@ class Draft:
     A fresh draft says "everything stays as it is". Nothing real changes until the cluster applies the plan.
     """
 
-    __slots__ = ("_gangs", "_last", "_placement", "_space", "_view", "free_gpus", "wake_at_s")
+    __slots__ = ("_gangs", "_is_own", "_last", "_placement", "_space", "_view", "free_gpus", "wake_at_s")
 
     def __init__(self, view: ClusterView, placement: PlacementPolicy) -> None:
         self._view, self._placement = view, placement
-        self._space: Space | None = None
+        self._space, self._is_own = view.nodes.space, False
         self._last: tuple[Job, Placement] | None = None  # placed, and not yet taken from the space
         self._gangs: dict[Job, Gang] = {}
         self.free_gpus = view.free_gpus  # tentatively; below 0 where draining nodes still run jobs
@@ -91,7 +91,8 @@ class Draft:
             nodes = added if not nodes else merged(nodes, added)
         elif more < 0:
             nodes, removed = ((), nodes) if not num_gpus else split(nodes, -more)
-            self._space_now().hold(job, removed, -1)
+            self._space_now()
+            self._writable().hold(job, removed, -1)
             self.free_gpus += self._view.nodes.open_gpus(removed) if removed else -more
         else:
             return True
@@ -107,7 +108,7 @@ class Draft:
         space = self._space_now()
         if job.gpus_held > self.free_gpus or any(space.room(job, node) < gpus for node, gpus in job.nodes):
             return False
-        space.hold(job, job.nodes)
+        self._writable().hold(job, job.nodes)
         self.free_gpus -= job.gpus_held if not job.nodes else self._view.nodes.open_gpus(job.nodes)
         del self._gangs[job]
         return True
@@ -141,14 +142,18 @@ class Draft:
         self.wake_at_s = min(self.wake_at_s, time_s)
 
     def _space_now(self) -> Space:
-        """The space with all that has been placed so far; most decisions place once and never need the second part."""
+        """The space with all that has been placed so far; most decisions place once and need no copy of it."""
         space = self._space
-        if space is None:
-            space = self._space = Space(self._view.nodes)
-        elif self._last is not None:
+        if self._last is not None:
+            space = self._writable()
             space.hold(*self._last)
             self._last = None
         return space
+
+    def _writable(self) -> Space:
+        if not self._is_own:
+            self._space, self._is_own = self._space.copy(), True
+        return self._space
 
     def plan(self, nodes: Mapping[str, int] | None = None) -> Plan:
         """The draft as a plan: changes only, shrinking gangs first."""

@@ -12,7 +12,7 @@ from simulator.clock import COMPLETION, DECISION, Alarm, Clock
 from simulator.errors import ConfigError, SimulationError
 from simulator.overheads import MoveCosts, Overheads
 from simulator.progress import SimJob
-from simulator.records import FINISHED, PENDING, RUNNING, Recorder
+from simulator.records import PENDING, RUNNING, Recorder
 from simulator.speeds import Speeds
 from workloads import Elasticity, JobTable
 
@@ -68,10 +68,13 @@ class SimulatedCluster:
         self._events_decide = decide == DecideOptions()
         self._finishes: list[tuple[float, int, SimJob]] = []
         self._pushed = self._compact_at = 0
-        self._record_allocation = recorder.allocations.numbers.extend
-        self._record_nodes = recorder.allocations.placements.append
-        self._record_decision = recorder.decisions.numbers.extend
-        self._completion = Alarm(clock, self._complete, COMPLETION)
+        self._record_allocation = recorder.allocations.add_placed
+        self._record_decision = recorder.decisions.add
+        self._record_finish = recorder.finish
+        self._hold = view.nodes.hold
+        self._pending = view.pending
+        self._rates_differ = speeds.place_matters
+        self._next_ring_s = math.inf  # when `_complete` is called next
         self._decision = Alarm(clock, self._decide, DECISION)
         self._last_decision_s = -math.inf
         self.num_idle = 0  # decisions since something last changed
@@ -105,8 +108,8 @@ class SimulatedCluster:
                 self._finishes = [entry for entry in self._finishes if entry[2].finish_s == entry[0]]
                 heapify(self._finishes)
                 self._compact_at = self._pushed + len(self._finishes) + 64
-            if self._finishes and self._finishes[0][0] < self._completion.time_s:
-                self._completion.set(self._finishes[0][0])
+            if self._finishes:
+                self._ring_at(self._finishes[0][0])
         if plan.nodes:
             for pool, count in plan.nodes.items():
                 self.scale(pool, count)
@@ -115,7 +118,7 @@ class SimulatedCluster:
     def submit(self, job: SimJob) -> None:
         """A job arrives; a decision is due."""
         self._jobs.add(job)
-        self._view.pending.add(job)
+        self._pending.add(job)
 
     def request_decision(self, freed: bool = False) -> None:
         """Something changed: one decision follows, at the end of this instant or when the options allow."""
@@ -166,7 +169,7 @@ class SimulatedCluster:
             self.num_idle = 0
             self.apply(plan)
             self._record_decision(
-                (now_s, len(plan.allocations), len(view.pending), self.held_gpus, self._nodes.capacity_gpus)
+                now_s, len(plan.allocations), self._pending.num, self.held_gpus, self._nodes.capacity_gpus
             )
         else:
             self.num_idle += 1
@@ -177,86 +180,97 @@ class SimulatedCluster:
         if not number % _TICK:
             self.on_tick()
 
-    def _complete(self) -> None:
+    def _complete(self, _: object = None) -> None:
+        """Finishes every job that is due, and sees to the next."""
         now_s, heap = self._clock._now, self._finishes
+        if now_s < self._next_ring_s:
+            return  # an earlier ring, for a finish that has moved
         freed = False
         while heap and heap[0][0] <= now_s:
             finish_s, _, job = heappop(heap)
-            if job.finish_s == finish_s:
-                self._finish(job)
+            if job.finish_s == finish_s:  # else it has moved since: there is another entry
+                self._finish(job, now_s)
                 freed = True
-        while heap and heap[0][2].finish_s != heap[0][0]:
+        self._next_ring_s = math.inf
+        while heap:
+            if heap[0][2].finish_s == heap[0][0]:
+                self._ring_at(heap[0][0])
+                break
             heappop(heap)
-        if heap:
-            self._completion.set(heap[0][0])
         if freed:
             if self._jobs.is_empty:
                 self.on_empty()
             self.request_decision(freed=True)
 
-    def _finish(self, job: SimJob) -> None:
-        now_s = self._clock._now
-        job.settle(now_s)
-        job.left_s = 0.0
-        self.held_gpus -= job.gpus_held
+    def _ring_at(self, time_s: float) -> None:
+        """Sees to completions at `time_s`. Nothing is ever cancelled: a ring that comes early finds nothing due."""
+        if time_s < self._next_ring_s:
+            self._next_ring_s = time_s
+            self._clock.call_at(time_s, self._complete, COMPLETION)
+
+    def _finish(self, job: SimJob, now_s: float) -> None:
+        held, since_s, anchor_s = job.gpus_held, job.since_s, job.anchor_s
+        if anchor_s > since_s:
+            job.overhead_gpu_s += job.paused_gpus * (anchor_s - since_s)
+        self.held_gpus -= held
         if job.nodes:
-            self._nodes.hold(job, job.nodes, -1)
+            self._hold(job, job.nodes, -1)
             job.nodes = ()
         job.gpus_held = 0
-        job.stop(now_s)
+        job.finish_s = math.inf
         self._jobs.drop(job)
-        self._record_allocation((now_s, job.seq, 0, 0.0, 0.0, 0.0))
-        self._record_nodes(())
-        self._recorder.leave(job, FINISHED, now_s)
+        seq = job.seq
+        self._record_allocation(now_s, seq, 0, 0.0, 0.0, 0.0, ())
+        self._record_finish(job, now_s, job.service_at_since_gpu_s + held * (now_s - since_s))
         self.num_finished += 1
         self.num_idle = 0
         if self.learn:
-            self.learn(job.seq)
+            self.learn(seq)
 
     def _change(self, job: SimJob, gpus: int, placement: Placement) -> None:
         """What a job holds becomes `gpus` GPUs on these nodes."""
-        now_s, held = self._clock._now, job.gpus_held
+        now_s, held, old = self._clock._now, job.gpus_held, job.nodes
         costs = self._one_cost or self._costs[self._table.model.codes[job.seq]]
         if held:
             job.settle(now_s)
-        else:
-            job.since_s = now_s
-        if job.idle_moves > self._max_idle_moves:
-            raise SimulationError(
-                f"at {now_s:g} s: job {job.job_id} was moved {job.idle_moves} times in a row without getting any work "
-                "done: the policy thrashes (moves cost more time than it leaves between them)"
-            )
+            if job.idle_moves > self._max_idle_moves:
+                raise SimulationError(
+                    f"job {job.job_id} was moved {job.idle_moves} times in a row without getting any work done: "
+                    "the policy thrashes (a move costs more time than it leaves before the next)"
+                )
         pause_s = 0.0
         if gpus:
-            if self._speeds.place_matters or gpus != job.num_gpus:
+            rate = 1.0
+            if self._rates_differ or gpus != job.num_gpus:
                 name = self._table.model[job.seq]
                 rate = self._speeds.rate(name, job.num_gpus, gpus, len(placement) or 1)
-            else:
-                rate = 1.0
             if held:
                 pause_s = job.rescale(now_s, rate, gpus, costs)
             else:
                 pause_s = job.start(now_s, rate, gpus, costs)
-                self._view.pending.remove(job)
+                self._pending.remove(job)
             self._pushed += 1
             heappush(self._finishes, (job.finish_s, self._pushed, job))
         else:
             job.preempt(now_s, self._table.checkpoint_interval_s[job.seq], costs)
-            self._view.pending.add(job)
-        nodes = self._nodes
-        if job.nodes:
-            nodes.hold(job, job.nodes, -1)
+            self._pending.add(job)
+        if old:
+            self._hold(job, old, -1)
         if placement:
-            nodes.hold(job, placement)
+            self._hold(job, placement)
         self.held_gpus += gpus - held
         job.gpus_held, job.nodes = gpus, placement
-        if self._has_moldable and self._table.elasticity[job.seq] == Elasticity.MOLDABLE:
-            table, seq = self._table, job.seq
-            job.min_gpus = gpus or int(table.min_gpus[seq])
-            job.max_gpus = gpus or int(table.max_gpus[seq])
+        if self._has_moldable:
+            self._set_bounds(job)
         self._jobs.update(job)
-        self._record_allocation((now_s, job.seq, gpus, job.rate, pause_s, job.left_s))
-        self._record_nodes(placement)
+        self._record_allocation(now_s, job.seq, gpus, job.rate, pause_s, job.left_s, placement)
+
+    def _set_bounds(self, job: SimJob) -> None:
+        """A moldable job can't change its size while it runs."""
+        table, seq = self._table, job.seq
+        if table.elasticity[seq] == Elasticity.MOLDABLE:
+            job.min_gpus = job.gpus_held or int(table.min_gpus[seq])
+            job.max_gpus = job.gpus_held or int(table.max_gpus[seq])
 
 
 def _no_pools(pool: str, count: int) -> None:

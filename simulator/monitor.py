@@ -56,7 +56,7 @@ class Monitor:
     def _tick(self, _: object) -> None:
         view, options = self._cluster.view(), self._options
         for index, (name, values) in enumerate(self._sample(view).items()):
-            self._recorder.metrics.numbers.extend((view.now_s, index, *(values[metric] for metric in METRICS)))
+            self._recorder.metrics.add(view.now_s, index, *(values[metric] for metric in METRICS))
             if options.delay_s:
                 self._clock.call_at(view.now_s + options.delay_s, _Delivery(view, name, view.now_s, values), SAMPLE)
             else:

@@ -78,6 +78,7 @@ class SimJob(Job):
 
     def start(self, now_s: float, rate: float, num_gpus: int, costs: MoveCosts) -> float:
         """Goes from nothing to `num_gpus`; returns the pause."""
+        self.since_s = now_s
         if self.first_start_s == math.inf:
             self.first_start_s = now_s
             pause_s = costs.start_s

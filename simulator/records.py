@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+import struct
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,7 +29,8 @@ from workloads import JobTable
 
 STATES = ("finished", "running", "pending", "rejected", "not_submitted", "failed")
 FINISHED, RUNNING, PENDING, REJECTED, NOT_SUBMITTED, FAILED = range(len(STATES))
-_FLUSH_NUMBERS = 1 << 19
+_FLUSH_BYTES = 1 << 22
+_STRUCT = {pa.float64(): "d", pa.int64(): "q", pa.int32(): "i"}
 _PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
 
 ALLOCATIONS = pa.schema(
@@ -56,31 +57,38 @@ DECISIONS = pa.schema(
 METRIC_SAMPLES = pa.schema([("time_s", pa.float64()), ("pool", pa.int32()), *((m, pa.float64()) for m in METRICS)])
 
 
-class NumberWriter:
-    """Rows of numbers, laid end to end in one array, turned into columns a batch at a time.
+class RowWriter:
+    """Rows of numbers, packed as C structs into one buffer, turned into columns a batch at a time.
 
-    Appending to the array and reshaping it costs half of what tuples cost that are transposed later
-    (tests/benchmarks/test_fifo.py). The batches go to a parquet file, or are kept where no path is given.
+    Packing a row costs a third of what a tuple costs that is transposed later, and leaves the garbage collector
+    nothing to look at (tests/benchmarks/test_fifo.py). Batches go to a parquet file, or are kept without a path.
     """
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         self._schema = schema
-        self.numbers = array("d")  # rows end to end, in the schema's order
+        self._numbers = [field for field in schema if not pa.types.is_list(field.type)]
+        self._dtype = np.dtype([(field.name, field.type.to_pandas_dtype()) for field in self._numbers])
+        self._pack = struct.Struct("=" + "".join(_STRUCT[field.type] for field in self._numbers)).pack
+        self._rows = bytearray()
         self._batches: list[pa.RecordBatch] = []
         self._writer = pq.ParquetWriter(path, schema, **_PARQUET) if path else None
 
+    def add(self, *values: float) -> None:
+        """One row, in the schema's order."""
+        self._rows += self._pack(*values)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._rows) >= _FLUSH_BYTES
+
     def flush(self) -> None:
         """Turns the rows so far into a batch."""
-        if self.numbers:
+        if self._rows:
             batch = pa.RecordBatch.from_arrays(self._columns(), schema=self._schema)
             if self._writer:
                 self._writer.write_batch(batch)
             else:
                 self._batches.append(batch)
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.numbers) >= _FLUSH_NUMBERS
 
     def close(self) -> pa.Table | None:
         """Ends the file; the table where there is none."""
@@ -91,29 +99,37 @@ class NumberWriter:
         return pa.Table.from_batches(self._batches, schema=self._schema)
 
     def _columns(self) -> list[pa.Array]:
-        return self._take(list(self._schema))
-
-    def _take(self, fields: list[pa.Field]) -> list[pa.Array]:
-        rows = np.array(self.numbers).reshape(-1, len(fields))
-        del self.numbers[:]
-        return [pa.array(rows[:, i].astype(f.type.to_pandas_dtype()), f.type) for i, f in enumerate(fields)]
+        rows = np.frombuffer(bytes(self._rows), self._dtype)
+        self._rows.clear()
+        return [pa.array(np.ascontiguousarray(rows[field.name])) for field in self._numbers]
 
 
-class AllocationWriter(NumberWriter):
-    """The same, with a placement beside each row: ((node, GPUs), ...)."""
+class AllocationWriter(RowWriter):
+    """The same, with a placement at the end of each row."""
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         super().__init__(schema, path)
-        self.placements: list[Placement] = []
+        self._sizes = array("i")  # of each row's placement
+        self._parts = array("i")  # node, GPUs, node, GPUs, ...
+
+    def add_placed(
+        self, time_s: float, job: int, gpus: int, rate: float, pause_s: float, left_s: float, nodes: Placement
+    ) -> None:
+        """One row and its placement."""
+        self._rows += self._pack(time_s, job, gpus, rate, pause_s, left_s)
+        self._sizes.append(len(nodes))
+        for part in nodes:
+            self._parts.extend(part)
 
     def _columns(self) -> list[pa.Array]:
-        placements = self.placements
-        sizes = np.fromiter(map(len, placements), np.int32, len(placements))
+        sizes, parts = np.array(self._sizes), np.array(self._parts)
+        del self._sizes[:], self._parts[:]
         offsets = pa.array(np.concatenate((np.zeros(1, np.int32), sizes.cumsum(dtype=np.int32))))
-        flat = np.fromiter(itertools.chain.from_iterable(itertools.chain.from_iterable(placements)), np.int32)
-        placements.clear()
-        lists = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in (flat[0::2], flat[1::2])]
-        return self._take(list(self._schema)[: -len(lists)]) + lists
+        lists = [
+            pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values, np.int32)))
+            for values in (parts[0::2], parts[1::2])
+        ]
+        return super()._columns() + lists
 
 
 class Recorder:
@@ -127,8 +143,8 @@ class Recorder:
     def __init__(self, jobs: JobTable, folder: Path | None) -> None:
         self._jobs, self._folder = jobs, folder
         self.allocations = AllocationWriter(ALLOCATIONS, folder and folder / "allocations.parquet")
-        self.decisions = NumberWriter(DECISIONS, folder and folder / "decisions.parquet")
-        self.metrics = NumberWriter(METRIC_SAMPLES, folder and folder / "metrics.parquet")
+        self.decisions = RowWriter(DECISIONS, folder and folder / "decisions.parquet")
+        self.metrics = RowWriter(METRIC_SAMPLES, folder and folder / "metrics.parquet")
         count = len(jobs)
         self._state = array("b", bytes([NOT_SUBMITTED]) * count)
         nan = array("d", [math.nan])
@@ -149,22 +165,31 @@ class Recorder:
         for row in rows:
             self._state[row] = REJECTED
 
-    def leave(self, job: SimJob, state: int, finish_s: float = math.nan) -> None:
-        """Books a job that leaves, or is still there when the run ends (settled)."""
+    def finish(self, job: SimJob, finish_s: float, held_gpu_s: float) -> None:
+        """Books a job that has done its work."""
+        row = job.seq
+        self._state[row] = FINISHED
+        self._start_s[row] = job.first_start_s
+        self._finish_s[row] = finish_s
+        self._held_gpu_s[row] = held_gpu_s
+        if job.overhead_gpu_s or job.num_preemptions or job.num_rescales:
+            self._book_moves(job)
+
+    def leave(self, job: SimJob, state: int) -> None:
+        """Books a job that is still there when the run ends (settled)."""
         row = job.seq
         self._state[row] = state
         self._start_s[row] = job.first_start_s if job.first_start_s < math.inf else math.nan
-        self._finish_s[row] = finish_s
         self._held_gpu_s[row] = job.service_at_since_gpu_s
-        if state != FINISHED:
-            self._left_s[row] = job.left_s
-        if job.overhead_gpu_s:
-            self._overhead_gpu_s[row] = job.overhead_gpu_s
-        if job.num_preemptions:
-            self._preemptions[row] = job.num_preemptions
-            self._lost_s[row] = job.lost_s
-        if job.num_rescales:
-            self._rescales[row] = job.num_rescales
+        self._left_s[row] = job.left_s
+        self._book_moves(job)
+
+    def _book_moves(self, job: SimJob) -> None:
+        row = job.seq
+        self._overhead_gpu_s[row] = job.overhead_gpu_s
+        self._preemptions[row] = job.num_preemptions
+        self._rescales[row] = job.num_rescales
+        self._lost_s[row] = job.lost_s
 
     def close(self, nodes: Sequence[Node]) -> dict[str, pa.Table]:
         """Writes what is left; the tables by name where no folder is given, else none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import zlib
@@ -159,12 +160,16 @@ class Simulation:
 
     def run(self) -> Run:
         """Runs to the end; see `simulate`."""
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again and again
         try:
             self._clock.run_all(self._scenario.horizon_s)
         except BaseException as error:
             error.add_note(f"in the simulation at {self._clock.now:g} s, decision {self._cluster.num_decisions}")
             self._finish(f"{type(error).__name__}: {error}")
             raise
+        finally:
+            gc.unfreeze()
         return self._finish(self._why_unfinished)
 
     def _finish(self, why_unfinished: str) -> Run:

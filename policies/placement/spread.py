@@ -21,13 +21,12 @@ class Spread:
     fits_by_count: ClassVar[bool] = True
 
     def place(self, job: Job, num_gpus: int, space: Space) -> Placement | None:
+        trial = space.copy()
         gpus: dict[int, int] = {}
         for _ in range(num_gpus):
-            node = space.emptiest(job)
+            node = trial.emptiest(job)
             if node < 0:
-                break
-            space.hold(job, ((node, 1),))
+                return None
+            trial.hold(job, ((node, 1),))
             gpus[node] = gpus.get(node, 0) + 1
-        for node, count in gpus.items():  # the draft takes them for good
-            space.hold(job, ((node, count),), -1)
-        return tuple(gpus.items()) if sum(gpus.values()) == num_gpus else None
+        return tuple(gpus.items())
