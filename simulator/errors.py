@@ -9,3 +9,7 @@ class SimulationError(RuntimeError):
 
 class ConfigError(ValueError):
     """A setting that can't be; names the setting, the value and the rule."""
+
+
+class RunError(ValueError):
+    """A folder that can't be read as a run; names the folder, what is wrong and what to do."""
