@@ -1,0 +1,96 @@
+"""Who held which GPU when: for runs small enough to see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from simulator.figures.style import INK, PALETTE, new_figure, save, time_unit
+from simulator.moves import Moves, Stays
+from simulator.run import Run
+
+MOST_GPUS, MOST_STAYS = 64, 600
+
+
+def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
+    """Writes gantt.png and gantt.svg for a run of at most `MOST_GPUS` GPUs and `MOST_STAYS` stays of jobs on nodes.
+
+    A job's lanes on a node are the lowest free ones when it comes: records say how many GPUs, not which.
+    """
+    nodes = run.columns("nodes", "node", "num_gpus", "ready_s", "terminated_s")
+    came = nodes["node"] >= 0
+    if not 0 < nodes["num_gpus"][came].sum() <= MOST_GPUS:
+        return []
+    moves, stays = Moves.of(run), Stays.of(run)
+    if not 0 < len(stays.node) <= MOST_STAYS:
+        return []
+    end_s = float(run.facts["end_s"])
+    until_s = np.append(moves.time_s, end_s)[moves.next_row]
+    unit_s, unit = time_unit(end_s)
+    job_ids = run.columns("jobs", "job_id")["job_id"]
+    sizes = {int(i): int(n) for i, n in zip(nodes["node"][came], nodes["num_gpus"][came], strict=True)}
+    lanes = _lanes(moves, stays, until_s, sizes)
+
+    num_lanes = sum(sizes.values())
+    height_in = 1.5 + 0.16 * num_lanes + 0.1 * len(sizes)
+    with new_figure(10, max(2.6, height_in), title, subtitle) as figure:
+        ax = figure.subplots()
+        bottom, centres = 0.0, []
+        for index, ready_s, terminated_s in sorted(
+            zip(nodes["node"][came].tolist(), nodes["ready_s"][came], nodes["terminated_s"][came], strict=True)
+        ):
+            span = [(ready_s / unit_s, (terminated_s - ready_s) / unit_s)]
+            ax.broken_barh(span, (bottom, sizes[index]), facecolor="#f3f4f6", linewidth=0)
+            for k in np.flatnonzero(stays.node == index).tolist():
+                row = int(stays.row[k])
+                job, from_s, to_s = int(moves.job[row]), moves.time_s[row], until_s[row]
+                for low, count in _bands(lanes[k]):
+                    where = (bottom + low + 0.06, count - 0.12)
+                    colour = PALETTE[job % len(PALETTE)]
+                    ax.broken_barh(
+                        [(from_s / unit_s, (to_s - from_s) / unit_s)], where, facecolor=colour, edgecolor="white",
+                        linewidth=0.5,
+                    )  # fmt: skip
+                    if (to_s - from_s) / end_s > 0.012 * len(str(job_ids[job])) + 0.01:
+                        ax.text(
+                            (from_s + to_s) / 2 / unit_s, bottom + low + count / 2, str(job_ids[job]), color="white",
+                            ha="center", va="center", fontsize=7.5, fontweight="bold", clip_on=True,
+                        )  # fmt: skip
+            centres.append((bottom + sizes[index] / 2, f"node {index}"))
+            bottom += sizes[index] + 0.6
+        ax.set_yticks([at for at, _ in centres], [name for _, name in centres])
+        ax.tick_params(axis="y", length=0, labelcolor=INK)
+        ax.grid(visible=False, axis="y")
+        ax.set_ylim(bottom - 0.3, -0.3)  # node 0 on top
+        ax.set(title="Jobs on GPUs, a lane each", xlabel=f"time ({unit})", xlim=(0, end_s / unit_s))
+        return save(figure, folder, "gantt")
+
+
+def _lanes(moves: Moves, stays: Stays, until_s: np.ndarray, sizes: dict[int, int]) -> list[list[int]]:
+    """The lanes of each stay; a job that stays on at the same node keeps those that it has."""
+    free_from_s = {index: [0.0] * size for index, size in sizes.items()}
+    owner = {index: [-1] * size for index, size in sizes.items()}
+    lanes: list[list[int]] = []
+    for k in np.argsort(moves.time_s[stays.row], kind="stable").tolist():
+        row, index = int(stays.row[k]), int(stays.node[k])
+        now_s, job, free_s, owns = moves.time_s[row], int(moves.job[row]), free_from_s[index], owner[index]
+        free = [lane for lane in range(len(free_s)) if free_s[lane] <= now_s]
+        free.sort(key=lambda lane: (owns[lane] != job, lane))
+        taken = sorted(free[: int(stays.num_gpus[k])])
+        for lane in taken:
+            free_s[lane], owns[lane] = until_s[row], job
+        lanes.append(taken)
+    order = np.argsort(np.argsort(moves.time_s[stays.row], kind="stable"), kind="stable")
+    return [lanes[at] for at in order.tolist()]
+
+
+def _bands(lanes: list[int]) -> list[tuple[int, int]]:
+    """(lowest, count) of each run of neighbouring lanes."""
+    bands: list[tuple[int, int]] = []
+    for lane in lanes:
+        if bands and bands[-1][0] + bands[-1][1] == lane:
+            bands[-1] = (bands[-1][0], bands[-1][1] + 1)
+        else:
+            bands.append((lane, 1))
+    return bands

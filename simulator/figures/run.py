@@ -1,0 +1,200 @@
+"""Figures of one run: GPUs and queue over time, latencies, and who was where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.comparison import flat_labels
+from simulator.figures.gantt import draw_gantt
+from simulator.figures.style import (
+    BLUE,
+    DAY_S,
+    GREY,
+    HOUR_S,
+    INK,
+    ORANGE,
+    count_ticks,
+    curve,
+    label_durations,
+    new_figure,
+    save,
+    staircase,
+    time_unit,
+)
+from simulator.metrics import summarise
+from simulator.run import Run
+from simulator.timeline import Timeline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_SIZES = 10
+_DONE_FRAC = 0.99
+
+
+def draw_run(run: Run, folder: Path) -> list[Path]:
+    """Writes over_time, latency and, for a small run, gantt; each as .png and .svg. Returns their paths."""
+    summary = run.summary or summarise(run)
+    title, subtitle = run_title(run), _subtitle(summary)
+    paths = _draw_over_time(Timeline.of(run), title, subtitle, folder)
+    if summary["num_finished"]:
+        paths += _draw_latency(run, summary, title, subtitle, folder)
+    return paths + draw_gantt(run, title, subtitle, folder)
+
+
+def run_title(run: Run) -> str:
+    """What was chosen, and the seed."""
+    labels = flat_labels(run.labels)
+    chosen = [labels[name] for name in ("allocation", "placement", "scaling", "workload") if name in labels]
+    return " · ".join([*chosen, f"seed {run.facts.get('seed', 0)}"])
+
+
+def spell_usd(usd: float) -> str:
+    """An amount of money, short."""
+    for unit, name in ((1e6, "M"), (1e4, "k")):
+        if usd >= unit:
+            return f"${usd / (1e6 if name == 'M' else 1e3):,.3g}{name}"
+    return f"${usd:,.2f}" if usd < 100 else f"${usd:,.0f}"
+
+
+def _subtitle(summary: Any) -> str:
+    parts = [f"{summary['num_finished']:,} of {summary['num_submitted']:,} jobs finished"]
+    if summary["jct_mean_s"] is not None:
+        parts.append(f"mean JCT {_spell(summary['jct_mean_s'])}")
+    if summary["gpu_allocation_frac"] is not None:
+        parts.append(f"{summary['gpu_allocation_frac']:.0%} of GPU time held")
+    if summary["cost_usd"]:
+        parts.append(spell_usd(summary["cost_usd"]))
+    return ", ".join(parts)
+
+
+def _spell(seconds: float) -> str:
+    for unit_s, unit in ((DAY_S, "days"), (HOUR_S, "h"), (60.0, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds / unit_s:,.3g} {unit}"
+    return f"{seconds:,.3g} s"
+
+
+def _per_cent(share: float) -> str:
+    """Never 100% of what isn't all, nor 0% of what is something."""
+    digits = 0 if share in (0.0, 1.0) or 0.01 <= share <= 0.99 else 1 if 0.001 <= share <= 0.999 else 2
+    return f"{share:.{digits}%}"
+
+
+def shown_until_s(timeline: Timeline) -> float:
+    """Where a time axis ends: the tail of one long job would squeeze all the rest."""
+    held = timeline.held
+    work_gpu_s = held.integral(0.0, timeline.end_s)
+    done_s = np.interp(_DONE_FRAC * work_gpu_s, held.integral_to(held.time_s), held.time_s) if work_gpu_s else 0.0
+    last_arrival_s = timeline.active.time_s[np.diff(timeline.active.value, prepend=0.0) > 0].max(initial=0.0)
+    until_s = max(float(done_s), float(last_arrival_s))
+    return until_s if until_s < 0.9 * timeline.end_s else timeline.end_s
+
+
+def _draw_over_time(timeline: Timeline, title: str, subtitle: str, folder: Path) -> list[Path]:
+    until_s = shown_until_s(timeline)
+    edges_s = timeline.edges_s(until_s)
+    unit_s, unit = time_unit(until_s)
+    x = edges_s / unit_s
+    held, ready, queue = (steps.means(edges_s) for steps in (timeline.held, timeline.ready, timeline.queue))
+    with new_figure(10, 5.6, title, subtitle) as figure:
+        gpus, waiting = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        staircase(gpus, held, x, BLUE, label="held by jobs")
+        gpus.stairs(ready, x, baseline=None, color=INK, linewidth=1.4, label="ready")
+        held_frac = timeline.held.integral(0.0, timeline.end_s) / max(
+            timeline.ready.integral(0.0, timeline.end_s), 1e-9
+        )
+        gpus.set(
+            title=f"GPUs ({_per_cent(held_frac)} of those ready are held)",
+            ylabel="GPUs",
+            ylim=(0, 1.22 * max(1.0, ready.max(), held.max())),
+        )
+        gpus.legend(loc="upper right", ncols=2)
+        staircase(waiting, queue, x, ORANGE)
+        peak, mean = timeline.queue.max(timeline.end_s), timeline.queue.integral(0.0, timeline.end_s)
+        mean /= max(timeline.end_s, 1e-9)
+        waiting.set(title=f"Queue (mean {mean:,.3g}, peak {peak:,.0f} jobs)", ylabel="jobs waiting")
+        waiting.set(xlabel=f"time ({unit})", xlim=(0, x[-1]), ylim=(0, 1.1 * max(1.0, queue.max())))
+        if until_s < timeline.end_s:
+            text = f"99% of the work is done; the last job ends at {timeline.end_s / unit_s:,.3g} {unit}"
+            gpus.set_title(text, loc="right", fontsize=8.5, fontweight="normal", color=GREY)
+        for ax in (gpus, waiting):
+            count_ticks(ax.yaxis)
+        return save(figure, folder, "over_time")
+
+
+def _draw_latency(run: Run, summary: Any, title: str, subtitle: str, folder: Path) -> list[Path]:
+    jobs = run.columns("jobs", "submit_s", "start_s", "finish_s", "duration_s", "num_gpus", "state")
+    kept = (jobs["state"] == "finished") & (jobs["submit_s"] >= (summary["warmup_s"] or 0.0))
+    jobs = {name: column[kept] for name, column in jobs.items()}
+    if not kept.any():
+        return []
+    with new_figure(10, 4.6, title, subtitle) as figure:
+        left, right = figure.subplots(1, 2)
+        _cdf(left, jobs)
+        _by_size(right, jobs)
+        return save(figure, folder, "latency")
+
+
+def _cdf(ax: Axes, jobs: dict[str, np.ndarray]) -> None:
+    jct_s, queueing_s = jobs["finish_s"] - jobs["submit_s"], jobs["start_s"] - jobs["submit_s"]
+    low_s = max(1e-3, min(1.0, float(jct_s[jct_s > 0].min(initial=1.0))))
+    high_s = max(float(jct_s.max()), 10 * low_s)
+    at_once = float((queueing_s <= low_s).mean())
+    for values, label, colour, style in (
+        (jobs["duration_s"], "duration on the GPUs asked for", GREY, (0, (3, 2))),
+        (jct_s, f"JCT (median {_spell(float(np.median(jct_s)))})", BLUE, "-"),
+        (queueing_s, f"queueing ({_per_cent(at_once)} start at once)", ORANGE, "-"),
+    ):
+        x, y = curve(values, low_s)
+        ax.step(x, y, where="post", color=colour, linestyle=style, linewidth=1.9, label=label)
+    ax.set(title="Latency of finished jobs", xlabel="time", ylabel="share of jobs at most this long (%)")
+    ax.set(xscale="log", xlim=(low_s, 1.3 * high_s), ylim=(0, 103))
+    label_durations(ax.xaxis, low_s, high_s)
+    ax.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
+
+
+def _by_size(ax: Axes, jobs: dict[str, np.ndarray]) -> None:
+    """Boxes: p25 to p75 with the median; whiskers p5 to p95."""
+    jct_s = np.maximum(jobs["finish_s"] - jobs["submit_s"], 1e-3)
+    sizes, at = np.unique(jobs["num_gpus"], return_inverse=True)
+    names = [f"{size}" for size in sizes.tolist()]
+    if len(sizes) > _MOST_SIZES:  # 1, 2, 3–4, 5–8, …
+        powers, at = np.unique(np.ceil(np.log2(jobs["num_gpus"])).astype(np.int64), return_inverse=True)
+        names = [f"{2**p}" if p < 2 else f"{2 ** (p - 1) + 1}–{2**p}" for p in powers.tolist()]
+    boxes, counts = [], np.bincount(at)
+    for k in range(len(names)):
+        low, q1, med, q3, high = np.percentile(jct_s[at == k], [5, 25, 50, 75, 95])
+        boxes.append({"whislo": low, "q1": q1, "med": med, "q3": q3, "whishi": high})
+    ax.bxp(
+        boxes,
+        positions=range(len(names)),
+        widths=0.55,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": "#c6dcec", "edgecolor": BLUE, "linewidth": 1.1},
+        medianprops={"color": BLUE, "linewidth": 2.2, "solid_capstyle": "butt"},
+        whiskerprops={"color": BLUE, "linewidth": 1.1},
+        capprops={"color": BLUE, "linewidth": 1.1},
+    )
+    low_s, high_s = (float(f(box[end] for box in boxes)) for f, end in ((min, "whislo"), (max, "whishi")))
+    low_s, high_s = low_s / 1.5, high_s * 3.2  # room for the counts
+    ax.set(
+        title="JCT by size (median, p25–p75, p5–p95)",
+        xlabel="GPUs asked for (above: number of jobs)",
+        yscale="log",
+        ylim=(low_s, high_s),
+    )
+    label_durations(ax.yaxis, low_s, high_s)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_xlim(min(-0.7, len(names) / 2 - 2.5), max(len(names) - 0.3, len(names) / 2 + 1.5))
+    ax.grid(visible=False, axis="x")
+    ax.tick_params(axis="x", length=0)
+    for k, count in enumerate(counts):
+        text = f"{count}" if count < 10_000 else f"{count / 1000:,.0f}k"
+        ax.annotate(
+            text, (k, 0.985), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=7.5, color=GREY
+        )

@@ -1,0 +1,133 @@
+"""What all figures share: looks, colours, axes in the units that a person would use, files with the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+# Okabe and Ito's colours, told apart by colour-blind people too; yellow and black left out, three more for long lists.
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#6A51A3", "#8C6D31", "#7F7F7F"),
+)
+BLUE, ORANGE = PALETTE[0], "#DE8F05"
+INK, GREY, LIGHT = "#1f2937", "#6b7280", "#d1d5db"
+MARKERS = "osD^vPX"
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+MAX_POINTS = 1000  # of a curve: more can't be seen and would swell the SVG
+_NAMED_S = (
+    *((0.001, "1 ms"), (0.01, "10 ms"), (0.1, "0.1 s"), (1.0, "1 s"), (10.0, "10 s"), (60.0, "1 min")),
+    *((600.0, "10 min"), (HOUR_S, "1 h"), (6 * HOUR_S, "6 h"), (DAY_S, "1 d"), (7 * DAY_S, "1 wk")),
+    *((30 * DAY_S, "30 d"), (365 * DAY_S, "1 yr")),
+)
+_STYLE: Any = {
+    "svg.hashsalt": "simulator",  # the same run gives the same bytes
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.labelcolor": "#374151",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9ca3af",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+    "text.color": INK,
+    "xtick.color": "#374151",
+    "ytick.color": "#374151",
+}
+
+
+@contextmanager
+def new_figure(
+    width_in: float, height_in: float, title: str, subtitle: str = "", h_pad: float = 0.1
+) -> Iterator[Figure]:
+    """A figure in our style, whatever the user's matplotlibrc says; draw and save inside.
+
+    Args:
+        h_pad: inches above and below each row.
+    """
+    import matplotlib as mpl  # slow to import
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        top = 1 - (0.56 if subtitle else 0.36) / height_in
+        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=h_pad, rect=(0, 0, 1, top))
+        figure = Figure(figsize=(width_in, height_in), layout=layout)
+        left, line = 0.12 / width_in, 1 / height_in
+        figure.text(left, 1 - 0.12 * line, title, fontsize=13, fontweight="bold", va="top")
+        if subtitle:
+            figure.text(left, 1 - 0.37 * line, subtitle, fontsize=9.5, color=GREY, va="top")
+        yield figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Writes `name`.png and `name`.svg and returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    figure.savefig(paths[0], dpi=150, metadata={"Software": None})
+    figure.savefig(paths[1], metadata={"Date": None})
+    return paths
+
+
+def time_unit(until_s: float) -> tuple[float, str]:
+    """(seconds in it, its name): the unit for an axis from 0 to `until_s`."""
+    if until_s > 3 * DAY_S:
+        return DAY_S, "days"
+    if until_s > 3 * HOUR_S:
+        return HOUR_S, "h"
+    return (60.0, "min") if until_s > 180 else (1.0, "s")
+
+
+def label_durations(axis: Any, low_s: float, high_s: float) -> None:
+    """Ticks of a logarithmic axis at durations that have names, in place of powers of ten."""
+    from matplotlib.ticker import NullLocator
+
+    inside = [(at, text) for at, text in _NAMED_S if low_s <= at <= high_s]
+    if len(inside) >= 2:
+        axis.set_ticks([at for at, _ in inside], [text for _, text in inside])
+        axis.set_minor_locator(NullLocator())
+
+
+def count_ticks(axis: Any) -> None:
+    """Ticks of a count: whole numbers, as 12,000."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def curve(values: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """The empirical distribution of `values` as steps of at most `MAX_POINTS`: (x, per cent at most x).
+
+    What is below `least` is drawn at its left end: a logarithmic axis has no 0.
+    """
+    values = np.sort(np.maximum(values, least))
+    at = np.unique(np.linspace(0, len(values) - 1, MAX_POINTS).astype(np.int64))
+    # of equal values the last counts, or the curve would be too low there
+    share = 100 * values.searchsorted(values[at], side="right") / len(values)
+    return np.r_[least, values[at]], np.r_[100.0 * (values <= least).mean(), share]
+
+
+def staircase(ax: Axes, mean: np.ndarray, edges: np.ndarray, colour: str, *, fill: bool = True, **options: Any) -> None:
+    """Means of buckets as a line, with a light fill below."""
+    if fill:
+        ax.stairs(mean, edges, fill=True, color=colour, alpha=0.28, linewidth=0)
+    ax.stairs(mean, edges, baseline=None, color=colour, linewidth=1.2, **options)
