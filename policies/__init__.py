@@ -9,13 +9,14 @@ from policies.job import Job, Placement
 from policies.jobs_view import JobsView
 from policies.metrics_view import METRICS, MetricsView
 from policies.nodes import Nodes, NodeSize, Space
-from policies.plan import Draft, Gang, Plan
+from policies.plan import NOTHING, Draft, Gang, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
 from policies.registry import register, registry
 from policies.view import ClusterView, PoolView
 
 __all__ = [
     "METRICS",
+    "NOTHING",
     "AllocationPolicy",
     "ClusterView",
     "Controller",

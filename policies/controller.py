@@ -26,10 +26,15 @@ class Controller:
         scaling: Mapping[str, ScalingPolicy] | None = None,
     ) -> None:
         self._allocation, self._placement = allocation, placement
-        self._always = not getattr(allocation, "idle_without_pending", False)
         self._scaling = dict(scaling or {})
+        self._skips = bool(getattr(allocation, "idle_without_pending", False))
         self._due_s = dict.fromkeys(self._scaling, 0.0)
         self._next_due_s = 0.0 if self._scaling else math.inf
+
+    @property
+    def idle_without_pending(self) -> bool:
+        """True if no decision would change anything while no job waits: it need not be asked for."""
+        return self._skips and all(policy.period_s == math.inf for policy in self._scaling.values())
 
     def decide(self, view: ClusterView) -> Plan:
         """One decision for one instant.
@@ -38,7 +43,7 @@ class Controller:
             PlanError: an allocation that the jobs or the cluster rule out.
         """
         nodes = self._scale(view) if view.now_s >= self._next_due_s else None
-        if not (self._always or view.pending.num):
+        if self._skips and not view.pending.num:
             return Plan({}, nodes or {}, self._next_due_s) if self._scaling else NOTHING
         draft = Draft(view, self._placement)
         self._allocation.allocate(view, draft)

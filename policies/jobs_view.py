@@ -136,6 +136,7 @@ class JobsView:
         self._blocks: list[_Block | None] = [None] * len(_GROUPS)
         self._live: list[_Block] = []  # blocks in use
         self._moving: list[_Block] = []  # of these, the ones that a change of GPUs changes
+        self.has_columns = False  # that a change of GPUs changes: `update` has something to do
 
     # ---- rows
     @property
@@ -252,10 +253,9 @@ class JobsView:
 
     def update(self, job: Job) -> None:
         """Mirrors a change of what the job holds."""
-        if self._moving:
-            row = bisect_left(self._seqs, job.seq)
-            for block in self._moving:
-                block.put(row, job)
+        row = bisect_left(self._seqs, job.seq)
+        for block in self._moving:
+            block.put(row, job)
 
     def _listed(self) -> list[Job]:
         if self._rows is None:
@@ -271,6 +271,7 @@ class JobsView:
             self._live.append(block)
             if moves:
                 self._moving.append(block)
+                self.has_columns = True
         column = block.columns[block.names.index(name)][: len(self._jobs)]
         column.flags.writeable = False
         return column

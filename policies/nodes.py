@@ -52,6 +52,8 @@ class Nodes:
         self.memory_free_gib: list[float] = []
         self.masks: list[int] = [0]  # masks[f]: open nodes with exactly f free GPUs
         self.open_mask = 0
+        self._closed: set[int] = set()
+        self._bit_of: list[int] = []  # 1 << node, made once
         self.capacity_gpus = 0  # of open nodes
         self.closed_held_gpus = 0  # held on closed nodes
         self.has_limits = False  # of CPU or memory, on any node, with jobs that ask for some
@@ -71,8 +73,10 @@ class Nodes:
         self.cpus_free.append(size.num_cpus)
         self.memory_free_gib.append(size.memory_gib)
         self.masks += [0] * (size.num_gpus + 1 - len(self.masks))  # in place: `space` shares it
-        self.masks[size.num_gpus] |= 1 << node
-        self.open_mask |= 1 << node
+        bit = 1 << node
+        self._bit_of.append(bit)
+        self.masks[size.num_gpus] |= bit
+        self.open_mask |= bit
         self.capacity_gpus += size.num_gpus
         if self._has_demands and (math.isfinite(size.num_cpus) or math.isfinite(size.memory_gib)):
             self.has_limits = True
@@ -80,7 +84,8 @@ class Nodes:
 
     def close(self, node: int) -> None:
         """The node takes no new gangs from now on; what runs there stays."""
-        if self.open_mask >> node & 1:
+        if node not in self._closed:
+            self._closed.add(node)
             self.open_mask ^= 1 << node
             self.masks[self.free[node]] ^= 1 << node
             self.capacity_gpus -= self.sizes[node].num_gpus
@@ -88,7 +93,8 @@ class Nodes:
 
     def reopen(self, node: int) -> None:
         """A closed node takes gangs again."""
-        if not self.open_mask >> node & 1:
+        if node in self._closed:
+            self._closed.remove(node)
             self.open_mask |= 1 << node
             self.masks[self.free[node]] |= 1 << node
             self.capacity_gpus += self.sizes[node].num_gpus
@@ -96,17 +102,18 @@ class Nodes:
 
     def open_gpus(self, placement: Placement) -> int:
         """Of these GPUs, how many are on open nodes."""
-        return sum(gpus for node, gpus in placement if self.open_mask >> node & 1)
+        return sum(gpus for node, gpus in placement if node not in self._closed)
 
     def hold(self, job: Job, placement: Placement, sign: int = 1) -> None:
         """The job takes (sign 1) or gives back (-1) these GPUs."""
+        free, masks, bit_of = self.free, self.masks, self._bit_of
         for node, gpus in placement:
-            before = self.free[node]
-            after = self.free[node] = before - sign * gpus
-            bit = 1 << node
-            if self.open_mask & bit:
-                self.masks[before] ^= bit
-                self.masks[after] |= bit
+            before = free[node]
+            free[node] = after = before - sign * gpus
+            bit = bit_of[node]
+            if node not in self._closed:
+                masks[before] ^= bit
+                masks[after] ^= bit
             else:
                 self.closed_held_gpus += sign * gpus
             if self.has_limits:
@@ -130,6 +137,7 @@ class Space:
         """A copy to write to."""
         copy = Space(self._nodes)
         copy.masks = self.masks.copy()
+        copy._free, copy._cpus, copy._memory = self._free.copy(), self._cpus.copy(), self._memory.copy()
         return copy
 
     @property
@@ -171,9 +179,11 @@ class Space:
             return -1
         for mask in self.masks[num_gpus:]:
             if mask:
-                mask &= ~without
-                if mask:
-                    return (mask & -mask).bit_length() - 1
+                if without:
+                    mask &= ~without
+                    if not mask:
+                        continue
+                return (mask & -mask).bit_length() - 1
         return -1
 
     def emptiest(self, job: Job, without: int = 0) -> int:

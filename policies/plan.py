@@ -39,11 +39,11 @@ class Draft:
     A fresh draft says "everything stays as it is". Nothing real changes until the cluster applies the plan.
     """
 
-    __slots__ = ("_gangs", "_is_own", "_last", "_placement", "_space", "_view", "free_gpus", "wake_at_s")
+    __slots__ = ("_gangs", "_is_own", "_last", "_placement", "_revised", "_space", "_view", "free_gpus", "wake_at_s")
 
     def __init__(self, view: ClusterView, placement: PlacementPolicy) -> None:
         self._view, self._placement = view, placement
-        self._space, self._is_own = view.nodes.space, False
+        self._space, self._is_own, self._revised = view.nodes.space, False, False
         self._last: tuple[Job, Placement] | None = None  # placed, and not yet taken from the space
         self._gangs: dict[Job, Gang] = {}
         self.free_gpus = view.free_gpus  # tentatively; below 0 where draining nodes still run jobs
@@ -78,12 +78,16 @@ class Draft:
                 f"{job.min_gpus}..{job.max_gpus} only"
             )
         gang = self._gangs.get(job)
-        held, nodes = (job.gpus_held, job.nodes) if gang is None else gang
+        if gang is None:
+            held, nodes = job.gpus_held, job.nodes
+        else:
+            held, nodes = gang
+            self._revised = True
         more = num_gpus - held
         if more > 0:
             if more > self.free_gpus:
                 return False
-            added = self._placement.place(job, more, self._space_now())
+            added = self._placement.place(job, more, self._space_now() if self._last else self._space)
             if added is None:
                 return False
             self._last = job, added
@@ -105,11 +109,14 @@ class Draft:
             return True
         if self._gangs[job][0]:
             raise PlanError(f"job {job.job_id}: keep() is for jobs that this draft has preempted")
-        space = self._space_now()
-        if job.gpus_held > self.free_gpus or any(space.room(job, node) < gpus for node, gpus in job.nodes):
+        space, nodes = self._space_now(), self._view.nodes
+        more = nodes.open_gpus(job.nodes) if job.nodes else job.gpus_held
+        if more and more > self.free_gpus - min(0, self._view.free_gpus):
             return False
+        if any(space.room(job, node) < gpus for node, gpus in job.nodes if nodes.open_gpus(((node, gpus),))):
+            return False  # on draining nodes nobody else can have taken them
         self._writable().hold(job, job.nodes)
-        self.free_gpus -= job.gpus_held if not job.nodes else self._view.nodes.open_gpus(job.nodes)
+        self.free_gpus -= more
         del self._gangs[job]
         return True
 
@@ -144,7 +151,7 @@ class Draft:
     def _space_now(self) -> Space:
         """The space with all that has been placed so far; most decisions place once and need no copy of it."""
         space = self._space
-        if self._last is not None:
+        if self._last:
             space = self._writable()
             space.hold(*self._last)
             self._last = None
@@ -158,15 +165,12 @@ class Draft:
     def plan(self, nodes: Mapping[str, int] | None = None) -> Plan:
         """The draft as a plan: changes only, shrinking gangs first."""
         gangs = self._gangs
-        if gangs:
-            for job, gang in gangs.items():
-                if gang[0] == job.gpus_held and gang[1] == job.nodes:
-                    gangs = {job: gang for job, gang in gangs.items() if gang != (job.gpus_held, job.nodes)}
-                    break
-            if len(gangs) > 1:
-                gangs = dict(sorted(gangs.items(), key=_growth))
-        elif not nodes and self.wake_at_s == math.inf:
+        if not gangs and not nodes and self.wake_at_s == math.inf:
             return NOTHING
+        if self._revised:  # some job may be back at what it holds
+            gangs = {job: gang for job, gang in gangs.items() if gang != (job.gpus_held, job.nodes)}
+        if len(gangs) > 1:
+            gangs = dict(sorted(gangs.items(), key=_growth))
         return Plan(gangs, nodes or {}, self.wake_at_s)
 
 

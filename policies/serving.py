@@ -93,7 +93,7 @@ def first_fit(order: np.ndarray, want: np.ndarray, capacity: int) -> np.ndarray:
 def start_in_order(jobs: Iterable[Job], draft: Draft, skip: bool) -> None:
     """Starts waiting jobs whole, in order; at one that can't be placed it skips or stops."""
     for job in jobs:
-        if draft.free_gpus <= 0 or (not draft.give(job, job.num_gpus) and not skip):
+        if not draft.give(job, job.num_gpus) and (not skip or draft.free_gpus <= 0):
             return
 
 
@@ -101,11 +101,11 @@ def serve_in_order(view: ClusterView, draft: Draft, order: np.ndarray, skip: boo
     """Preemptive: the jobs first in `order` (rows) run, each whole; a job that runs already keeps its GPUs if served.
 
     A job that does not fit is skipped; without `skip` nothing that waits may start behind it, while running jobs
-    there go on in what is left.
+    there go on in what is left. What runs on draining nodes takes nothing from the others and goes on.
     """
     jobs = view.jobs
-    if not draft.fits_by_count:
-        _serve_by_place([jobs[row] for row in order.tolist()], draft, skip)
+    if not draft.fits_by_count or view.nodes.closed_held_gpus or view.free_gpus < 0:
+        _serve_by_place([jobs[row] for row in order.tolist()], view, draft, skip)
         return
     held = jobs.gpus_held
     want = np.where(held > 0, held, jobs.num_gpus)
@@ -120,34 +120,41 @@ def serve_in_order(view: ClusterView, draft: Draft, order: np.ndarray, skip: boo
     draft.give_all(grant)
 
 
-def _serve_by_place(queue: list[Job], draft: Draft, skip: bool) -> None:
-    """The same where a gang may not fit although enough GPUs are free: evicts from the end until it does."""
-    victims = [i for i, job in enumerate(queue) if job.is_running]  # may yet be evicted, ascending
+def _serve_by_place(queue: list[Job], view: ClusterView, draft: Draft, skip: bool) -> None:
+    """The same where GPUs are not all alike (a gang needs one node, nodes drain): evicts from the end until it fits."""
+    frees = {i: _open_gpus(job, view) for i, job in enumerate(queue) if job.is_running}
+    victims = [i for i, gpus in frees.items() if gpus]  # may yet be evicted, ascending
+    behind = sum(frees.values())  # GPUs that they hold
     for i, job in enumerate(queue):
         while victims and victims[0] <= i:
-            del victims[0]
+            behind -= frees[victims.pop(0)]
         if job.is_running and (draft.gpus(job) or draft.keep(job)):
             continue
-        if _evict_for(job, [queue[k] for k in victims], draft):
+        want = job.gpus_held or job.num_gpus
+        if want <= draft.free_gpus + behind and _evict_for(job, want, [queue[k] for k in victims], draft):
             victims = [k for k in victims if draft.gpus(queue[k])]
+            behind = sum(frees[k] for k in victims)
         elif not skip:
             for other in queue[i + 1 :]:
                 draft.keep(other)
             return
 
 
-def _evict_for(job: Job, victims: list[Job], draft: Draft) -> bool:
+def _open_gpus(job: Job, view: ClusterView) -> int:
+    """What evicting a job would free for others: nothing on draining nodes."""
+    return view.nodes.open_gpus(job.nodes) if view.nodes.closed_held_gpus and job.nodes else job.gpus_held
+
+
+def _evict_for(job: Job, want: int, victims: list[Job], draft: Draft) -> bool:
     """Gives `job` its GPUs, preempting the last of `victims` first; all as before if even that is not enough."""
-    if draft.give(job, job.num_gpus):
+    if draft.give(job, want):
         return True
-    if job.num_gpus > draft.free_gpus + sum(other.gpus_held for other in victims):
-        return False
     evicted: list[Job] = []
     while victims:
         other = victims.pop()
         draft.give(other, 0)
         evicted.append(other)
-        if draft.give(job, job.num_gpus):
+        if draft.give(job, want):
             return True
     for other in reversed(evicted):
         draft.keep(other)

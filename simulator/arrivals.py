@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from policies import JobsView
-from simulator.clock import ARRIVAL, Clock
+from simulator.clock import ARRIVAL, Call, Clock
 from simulator.cluster import SimulatedCluster
 from simulator.progress import SimJob
 from workloads import JobTable
@@ -46,16 +46,17 @@ class Arrivals:
         self.learns = known_s is None
         self._jobs = jobs_of(table, view, known_s, rejected)
         self._next = next(self._jobs, None)
+        self._call = Call(self._arrive)
         self.num_submitted = 0
         if self._next:
-            clock.call_at(self._next.submit_s, self._arrive, ARRIVAL)
+            clock.call_at(self._next.submit_s, self._call, ARRIVAL)
 
     @property
     def is_over(self) -> bool:
         """True once every job has been submitted."""
         return self._next is None
 
-    def _arrive(self, _: object) -> None:
+    def _arrive(self) -> None:
         now_s, job, submit = self._clock._now, self._next, self._cluster.submit
         while job is not None and job.submit_s <= now_s:
             if self.learns:
@@ -65,5 +66,5 @@ class Arrivals:
             job = next(self._jobs, None)
         self._next = job
         if job is not None:
-            self._clock.call_at(job.submit_s, self._arrive, ARRIVAL)
+            self._clock.call_at(job.submit_s, self._call, ARRIVAL)
         self._cluster.request_decision()

@@ -18,14 +18,13 @@ SAMPLE = 3
 DECISION = 4
 
 
-class _Call:
-    """As much of an event as the loop needs."""
+class Call:
+    """Something to do at a time, and again at others: as much of an event as the loop needs."""
 
-    __slots__ = ("callbacks",)
-    _ok = True
+    __slots__ = ("run",)
 
-    def __init__(self, callback: Callable[[Any], None]) -> None:
-        self.callbacks: Any = (callback,)
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.run = run
 
 
 class Clock(Environment):
@@ -49,9 +48,9 @@ class Clock(Environment):
         heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[misc]
         return event
 
-    def call_at(self, time_s: float, callback: Callable[[Any], None], priority: int) -> None:
-        """Calls back at `time_s`: `until` for those who need no event to yield, at half the cost."""
-        heappush(self._queue, (time_s, priority, next(self._eid), _Call(callback)))  # type: ignore[misc]
+    def call_at(self, time_s: float, call: Call, priority: int) -> None:
+        """Runs a call at `time_s`: `until` for those who need no event to yield, at a third of the cost."""
+        heappush(self._queue, (time_s, priority, next(self._eid), call))  # type: ignore[misc]
 
     def run_all(self, horizon_s: float = math.inf) -> None:
         """Runs until nothing is left, or up to and including `horizon_s`; what `Environment.run` does, inlined.
@@ -65,6 +64,9 @@ class Clock(Environment):
                 self._now = horizon_s
                 return
             self._now, _, _, event = heappop(queue)
+            if event.__class__ is Call:
+                event.run()
+                continue
             callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
             for callback in callbacks:
                 callback(event)
@@ -79,19 +81,20 @@ class Alarm:
     the time that is set by then finds nothing due.
     """
 
-    __slots__ = ("_action", "_clock", "_priority", "time_s")
+    __slots__ = ("_action", "_call", "_clock", "_priority", "time_s")
 
     def __init__(self, clock: Clock, action: Callable[[], None], priority: int) -> None:
         self._clock, self._action, self._priority = clock, action, priority
+        self._call = Call(self._ring)
         self.time_s = math.inf
 
     def set(self, time_s: float) -> None:
         """Rings at `time_s` at the latest."""
         if time_s < self.time_s:
             self.time_s = time_s
-            self._clock.call_at(time_s, self._ring, self._priority)
+            self._clock.call_at(time_s, self._call, self._priority)
 
-    def _ring(self, _: object) -> None:
+    def _ring(self) -> None:
         if self._clock._now >= self.time_s:
             self.time_s = math.inf
             self._action()

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from policies import ClusterView, Controller, Job, JobsView, Nodes, Placement, Plan, PlanError
-from simulator.clock import COMPLETION, DECISION, Alarm, Clock
+from policies import NOTHING, ClusterView, Controller, Job, JobsView, Nodes, Placement, Plan, PlanError
+from simulator.clock import COMPLETION, DECISION, Alarm, Call, Clock
 from simulator.errors import ConfigError, SimulationError
 from simulator.overheads import MoveCosts, Overheads
 from simulator.progress import SimJob
@@ -66,14 +66,17 @@ class SimulatedCluster:
         self._max_idle_moves = max_idle_moves
         self._decide_options = decide
         self._events_decide = decide == DecideOptions()
+        self._may_idle = controller.idle_without_pending
         self._finishes: list[tuple[float, int, SimJob]] = []
-        self._pushed = self._compact_at = 0
-        self._record_allocation = recorder.allocations.add_placed
-        self._record_decision = recorder.decisions.add
+        self._pushed = self._num_running = 0
+        self._record_allocation = recorder.allocations.numbers.extend
+        self._record_placement = recorder.allocations.placements.append
+        self._record_decision = recorder.decisions.numbers.extend
         self._record_finish = recorder.finish
         self._hold = view.nodes.hold
         self._pending = view.pending
         self._rates_differ = speeds.place_matters
+        self._completion = Call(self._complete)
         self._next_ring_s = math.inf  # when `_complete` is called next
         self._decision = Alarm(clock, self._decide, DECISION)
         self._last_decision_s = -math.inf
@@ -104,12 +107,12 @@ class SimulatedCluster:
             for job, gang in plan.allocations.items():
                 if gang[0] != job.gpus_held or gang[1] != job.nodes:
                     self._change(job, *gang)  # type: ignore[arg-type]
-            if self._pushed > self._compact_at:
-                self._finishes = [entry for entry in self._finishes if entry[2].finish_s == entry[0]]
-                heapify(self._finishes)
-                self._compact_at = self._pushed + len(self._finishes) + 64
-            if self._finishes:
-                self._ring_at(self._finishes[0][0])
+            finishes = self._finishes
+            if len(finishes) > 2 * self._num_running + 64:  # most entries are stale
+                finishes[:] = [entry for entry in finishes if entry[2].finish_s == entry[0]]
+                heapify(finishes)
+            if finishes and finishes[0][0] < self._next_ring_s:
+                self._ring_at(finishes[0][0])
         if plan.nodes:
             for pool, count in plan.nodes.items():
                 self.scale(pool, count)
@@ -122,6 +125,8 @@ class SimulatedCluster:
 
     def request_decision(self, freed: bool = False) -> None:
         """Something changed: one decision follows, at the end of this instant or when the options allow."""
+        if self._may_idle and not self._pending.num and not self.draining:
+            return  # nothing waits, and nobody would change anything
         clock = self._clock
         if not self._events_decide:
             time_s = self._allowed_from(clock._now, freed)
@@ -155,24 +160,25 @@ class SimulatedCluster:
 
     def _decide(self) -> None:
         view = self.view()
-        now_s = view.now_s
+        now_s = self._last_decision_s = view.now_s
         self.num_decisions = number = self.num_decisions + 1
-        self._last_decision_s = now_s
         plan = self._controller.decide(view)
-        decision = self._decision
-        decision.time_s = math.inf
-        if plan.wake_at_s < math.inf:
-            if not plan.wake_at_s > now_s:
-                raise PlanError(f"at {now_s:g} s: wake_at_s={plan.wake_at_s}: must lie in the future")
-            decision.set(plan.wake_at_s)
-        if plan.allocations or plan.nodes:
-            self.num_idle = 0
-            self.apply(plan)
-            self._record_decision(
-                now_s, len(plan.allocations), self._pending.num, self.held_gpus, self._nodes.capacity_gpus
-            )
-        else:
+        self._decision.time_s = math.inf
+        if plan is NOTHING:
             self.num_idle += 1
+        else:
+            if plan.wake_at_s < math.inf:
+                if not plan.wake_at_s > now_s:
+                    raise PlanError(f"wake_at_s={plan.wake_at_s}: must lie in the future (now {now_s:g} s)")
+                self._decision.set(plan.wake_at_s)
+            if plan.allocations or plan.nodes:
+                self.num_idle = 0
+                self.apply(plan)
+                self._record_decision(
+                    (now_s, len(plan.allocations), self._pending.num, self.held_gpus, self._nodes.capacity_gpus)
+                )
+            else:
+                self.num_idle += 1
         if self.draining:
             self.release_drained()
         if not self.held_gpus:
@@ -180,7 +186,7 @@ class SimulatedCluster:
         if not number % _TICK:
             self.on_tick()
 
-    def _complete(self, _: object = None) -> None:
+    def _complete(self) -> None:
         """Finishes every job that is due, and sees to the next."""
         now_s, heap = self._clock._now, self._finishes
         if now_s < self._next_ring_s:
@@ -204,9 +210,8 @@ class SimulatedCluster:
 
     def _ring_at(self, time_s: float) -> None:
         """Sees to completions at `time_s`. Nothing is ever cancelled: a ring that comes early finds nothing due."""
-        if time_s < self._next_ring_s:
-            self._next_ring_s = time_s
-            self._clock.call_at(time_s, self._complete, COMPLETION)
+        self._next_ring_s = time_s
+        self._clock.call_at(time_s, self._completion, COMPLETION)
 
     def _finish(self, job: SimJob, now_s: float) -> None:
         held, since_s, anchor_s = job.gpus_held, job.since_s, job.anchor_s
@@ -220,8 +225,10 @@ class SimulatedCluster:
         job.finish_s = math.inf
         self._jobs.drop(job)
         seq = job.seq
-        self._record_allocation(now_s, seq, 0, 0.0, 0.0, 0.0, ())
+        self._record_allocation((now_s, seq, 0, 0.0, 0.0, 0.0))
+        self._record_placement(())
         self._record_finish(job, now_s, job.service_at_since_gpu_s + held * (now_s - since_s))
+        self._num_running -= 1
         self.num_finished += 1
         self.num_idle = 0
         if self.learn:
@@ -249,21 +256,26 @@ class SimulatedCluster:
             else:
                 pause_s = job.start(now_s, rate, gpus, costs)
                 self._pending.remove(job)
-            self._pushed += 1
-            heappush(self._finishes, (job.finish_s, self._pushed, job))
+                self._num_running += 1
+            self._pushed = pushed = self._pushed + 1
+            heappush(self._finishes, (job.finish_s, pushed, job))
         else:
             job.preempt(now_s, self._table.checkpoint_interval_s[job.seq], costs)
             self._pending.add(job)
+            self._num_running -= 1
         if old:
             self._hold(job, old, -1)
         if placement:
             self._hold(job, placement)
         self.held_gpus += gpus - held
-        job.gpus_held, job.nodes = gpus, placement
+        job.gpus_held = gpus
+        job.nodes = placement
         if self._has_moldable:
             self._set_bounds(job)
-        self._jobs.update(job)
-        self._record_allocation(now_s, job.seq, gpus, job.rate, pause_s, job.left_s, placement)
+        if self._jobs.has_columns:
+            self._jobs.update(job)
+        self._record_allocation((now_s, job.seq, gpus, job.rate, pause_s, job.left_s))
+        self._record_placement(placement)
 
     def _set_bounds(self, job: SimJob) -> None:
         """A moldable job can't change its size while it runs."""

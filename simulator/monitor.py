@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from policies import METRICS, ClusterView
 from policies.nodes import bits
-from simulator.clock import SAMPLE, Clock
+from simulator.clock import SAMPLE, Call, Clock
 from simulator.cluster import SimulatedCluster
 from simulator.errors import ConfigError
 from simulator.pools import PoolSpec
@@ -51,18 +52,20 @@ class Monitor:
         self._clock, self._cluster, self._table, self._pools = clock, cluster, table, pools
         self._recorder, self._options = recorder, options
         self._ticks = 0
-        clock.call_at(0.0, self._tick, SAMPLE)
+        self._call = Call(self._tick)
+        clock.call_at(0.0, self._call, SAMPLE)
 
-    def _tick(self, _: object) -> None:
+    def _tick(self) -> None:
         view, options = self._cluster.view(), self._options
         for index, (name, values) in enumerate(self._sample(view).items()):
-            self._recorder.metrics.add(view.now_s, index, *(values[metric] for metric in METRICS))
+            self._recorder.metrics.numbers.extend((view.now_s, index, *(values[metric] for metric in METRICS)))
             if options.delay_s:
-                self._clock.call_at(view.now_s + options.delay_s, _Delivery(view, name, view.now_s, values), SAMPLE)
+                delivery = partial(view.metrics.add, name, view.now_s, values)
+                self._clock.call_at(view.now_s + options.delay_s, Call(delivery), SAMPLE)
             else:
                 view.metrics.add(name, view.now_s, values)
         self._ticks += 1  # a product, not a running sum: no drift
-        self._clock.call_at(self._ticks * options.interval_s, self._tick, SAMPLE)
+        self._clock.call_at(self._ticks * options.interval_s, self._call, SAMPLE)
 
     def _sample(self, view: ClusterView) -> dict[str, dict[str, float]]:
         jobs, table = view.jobs, self._table
@@ -106,14 +109,3 @@ class Monitor:
             mine = sum(nodes.sizes[i].num_gpus for i in bits(nodes.open_mask) if nodes.pools[i] == name)
             return held_gpus * mine / total if total else 0.0
         return sum(nodes.sizes[i].num_gpus - nodes.free[i] for i, pool in enumerate(nodes.pools) if pool == name)
-
-
-class _Delivery:
-    """A sample on its way to the policies."""
-
-    def __init__(self, view: ClusterView, name: str, time_s: float, values: Mapping[str, float]) -> None:
-        self._add = (name, time_s, values)
-        self._view = view
-
-    def __call__(self, _: object) -> None:
-        self._view.metrics.add(*self._add)

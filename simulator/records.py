@@ -12,9 +12,9 @@
 from __future__ import annotations
 
 import math
-import struct
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,7 @@ from workloads import JobTable
 
 STATES = ("finished", "running", "pending", "rejected", "not_submitted", "failed")
 FINISHED, RUNNING, PENDING, REJECTED, NOT_SUBMITTED, FAILED = range(len(STATES))
-_FLUSH_BYTES = 1 << 22
-_STRUCT = {pa.float64(): "d", pa.int64(): "q", pa.int32(): "i"}
+_FLUSH_NUMBERS = 1 << 18
 _PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
 
 ALLOCATIONS = pa.schema(
@@ -58,32 +57,26 @@ METRIC_SAMPLES = pa.schema([("time_s", pa.float64()), ("pool", pa.int32()), *((m
 
 
 class RowWriter:
-    """Rows of numbers, packed as C structs into one buffer, turned into columns a batch at a time.
+    """Rows of numbers laid end to end, turned into columns a batch at a time.
 
-    Packing a row costs a third of what a tuple costs that is transposed later, and leaves the garbage collector
-    nothing to look at (tests/benchmarks/test_fifo.py). Batches go to a parquet file, or are kept without a path.
+    `numbers.extend((...))` of a row is what the engine can do fastest, and nothing stays that the garbage collector
+    would look at (tests/benchmarks/test_fifo.py). Batches go to a parquet file, or are kept where no path is given.
     """
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         self._schema = schema
-        self._numbers = [field for field in schema if not pa.types.is_list(field.type)]
-        self._dtype = np.dtype([(field.name, field.type.to_pandas_dtype()) for field in self._numbers])
-        self._pack = struct.Struct("=" + "".join(_STRUCT[field.type] for field in self._numbers)).pack
-        self._rows = bytearray()
+        self._fields = [field for field in schema if not pa.types.is_list(field.type)]
+        self.numbers: list[float] = []  # in the schema's order, lists left out
         self._batches: list[pa.RecordBatch] = []
         self._writer = pq.ParquetWriter(path, schema, **_PARQUET) if path else None
 
-    def add(self, *values: float) -> None:
-        """One row, in the schema's order."""
-        self._rows += self._pack(*values)
-
     @property
     def is_full(self) -> bool:
-        return len(self._rows) >= _FLUSH_BYTES
+        return len(self.numbers) >= _FLUSH_NUMBERS
 
     def flush(self) -> None:
         """Turns the rows so far into a batch."""
-        if self._rows:
+        if self.numbers:
             batch = pa.RecordBatch.from_arrays(self._columns(), schema=self._schema)
             if self._writer:
                 self._writer.write_batch(batch)
@@ -99,37 +92,25 @@ class RowWriter:
         return pa.Table.from_batches(self._batches, schema=self._schema)
 
     def _columns(self) -> list[pa.Array]:
-        rows = np.frombuffer(bytes(self._rows), self._dtype)
-        self._rows.clear()
-        return [pa.array(np.ascontiguousarray(rows[field.name])) for field in self._numbers]
+        rows = np.array(self.numbers, np.float64).reshape(-1, len(self._fields))  # exact up to 2^53
+        self.numbers.clear()
+        return [pa.array(rows[:, i].astype(f.type.to_pandas_dtype())) for i, f in enumerate(self._fields)]
 
 
 class AllocationWriter(RowWriter):
-    """The same, with a placement at the end of each row."""
+    """The same with a placement beside each row, ((node, GPUs), ...), which makes two columns of lists."""
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         super().__init__(schema, path)
-        self._sizes = array("i")  # of each row's placement
-        self._parts = array("i")  # node, GPUs, node, GPUs, ...
-
-    def add_placed(
-        self, time_s: float, job: int, gpus: int, rate: float, pause_s: float, left_s: float, nodes: Placement
-    ) -> None:
-        """One row and its placement."""
-        self._rows += self._pack(time_s, job, gpus, rate, pause_s, left_s)
-        self._sizes.append(len(nodes))
-        for part in nodes:
-            self._parts.extend(part)
+        self.placements: list[Placement] = []
 
     def _columns(self) -> list[pa.Array]:
-        sizes, parts = np.array(self._sizes), np.array(self._parts)
-        del self._sizes[:], self._parts[:]
+        placements = self.placements
+        sizes = np.fromiter(map(len, placements), np.int32, len(placements))
         offsets = pa.array(np.concatenate((np.zeros(1, np.int32), sizes.cumsum(dtype=np.int32))))
-        lists = [
-            pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values, np.int32)))
-            for values in (parts[0::2], parts[1::2])
-        ]
-        return super()._columns() + lists
+        parts = np.fromiter(chain.from_iterable(chain.from_iterable(placements)), np.int32)
+        placements.clear()
+        return super()._columns() + [pa.ListArray.from_arrays(offsets, pa.array(parts[i::2].copy())) for i in (0, 1)]
 
 
 class Recorder:

@@ -29,6 +29,7 @@ from workloads import JobTable, Linear, StepTimeModel
 from workloads.estimates import make_estimator
 
 Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simulated seconds
+_GC_THRESHOLD = 50_000  # objects; Python's 700 costs 5% (tests/benchmarks/test_fifo.py)
 _MAX_IDLE_DECISIONS = 1_000_000  # in a row that change nothing, with no job running
 
 
@@ -160,8 +161,9 @@ class Simulation:
 
     def run(self) -> Run:
         """Runs to the end; see `simulate`."""
-        gc.collect()
-        gc.freeze()  # what is there now stays: the collector need not look at it again and again
+        thresholds = gc.get_threshold()
+        gc.freeze()  # what is there stays, and what a run makes is freed by counting: look for cycles now and then
+        gc.set_threshold(_GC_THRESHOLD, *thresholds[1:])
         try:
             self._clock.run_all(self._scenario.horizon_s)
         except BaseException as error:
@@ -169,6 +171,7 @@ class Simulation:
             self._finish(f"{type(error).__name__}: {error}")
             raise
         finally:
+            gc.set_threshold(*thresholds)
             gc.unfreeze()
         return self._finish(self._why_unfinished)
 

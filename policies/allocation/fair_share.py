@@ -80,15 +80,26 @@ class FairShare:
             return
         low, high, held = jobs.min_gpus, jobs.max_gpus, jobs.gpus_held
         capacity = view.capacity_gpus
-        if not draft.fits_by_count:
-            self._by_place(view, draft, self._shares(low, high, held, jobs.weight, capacity, len(view.pending)))
-            return
-        draft.give_all(self._shares(low, high, held, jobs.weight, capacity, len(view.pending)))
+        if view.nodes.closed_held_gpus or view.free_gpus < 0:
+            low, high, capacity = self._while_draining(view)
+        share = self._shares(low, high, held, jobs.weight, capacity)
+        if draft.fits_by_count:
+            draft.give_all(share)
+        else:
+            self._by_place(view, draft, share)
 
     @staticmethod
-    def _shares(
-        low: np.ndarray, high: np.ndarray, held: np.ndarray, weight: np.ndarray, capacity: int, num_pending: int
-    ) -> np.ndarray:
+    def _while_draining(view: ClusterView) -> tuple[np.ndarray, np.ndarray, int]:
+        """(low, high, capacity) such that what runs on draining nodes goes on there and takes nothing from others."""
+        jobs, nodes = view.jobs, view.nodes
+        low, high, held = jobs.min_gpus.copy(), jobs.max_gpus.copy(), jobs.gpus_held
+        for row in held.nonzero()[0].tolist():
+            if nodes.open_gpus(jobs[row].nodes) < held[row] and jobs[row].nodes:
+                low[row] = high[row] = held[row]
+        return low, high, max(view.capacity_gpus + nodes.closed_held_gpus, int(low[held > 0].sum()))
+
+    @staticmethod
+    def _shares(low: np.ndarray, high: np.ndarray, held: np.ndarray, weight: np.ndarray, capacity: int) -> np.ndarray:
         total_high = int(high.sum())
         if total_high <= capacity:
             return high
@@ -99,6 +110,8 @@ class FairShare:
         granted = first_fit(order, low, capacity)
         admitted = granted.nonzero()[0]
         share = np.zeros_like(low)
+        if not admitted.size:
+            return share
         chosen = None if weights is None else weights[admitted]
         share[admitted] = fill(low[admitted], high[admitted], chosen, capacity)
         return share

@@ -52,6 +52,8 @@ class Las:
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
         jobs = view.jobs
+        if not len(jobs):
+            return
         held = jobs.gpus_held
         by_time = self.service == "seconds"
         attained = jobs.executed_s if by_time else jobs.attained_service_gpu_s

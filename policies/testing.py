@@ -1,0 +1,311 @@
+"""What any policy must keep to, as tests that an author applies to their own with one fixture.
+
+    # test_mine.py
+    import pytest
+    from policies.testing import AllocationPolicyContract
+    from mine import Mine
+
+    class TestMine(AllocationPolicyContract):
+        @pytest.fixture
+        def policy(self):
+            return Mine(threshold=0.7)
+
+`pytest test_mine.py` then decides on random clusters, under every placement, and says of a failure how to see it
+again: `random_cluster(seed, placement)`. `PlacementPolicyContract` and `ScalingPolicyContract` are used in the same
+way. Clusters made by hand are in `policies.fake_cluster`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from policies.controller import Controller
+from policies.fake_cluster import FakeCluster, FakeJob, random_cluster
+from policies.job import Job, Placement
+from policies.nodes import Space
+from policies.placement.consolidate import Consolidate
+from policies.placement.pooled import Pooled
+from policies.placement.spread import Spread
+from policies.plan import Draft, Plan
+from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
+from policies.view import ClusterView
+
+try:
+    import pytest
+except ImportError as error:  # pragma: no cover
+    raise ImportError("policies.testing needs pytest: pip install 'elastic-gpu-simulator[dev]'") from error
+
+PLACEMENTS: dict[str, PlacementPolicy] = {
+    "pooled": Pooled(),
+    "consolidate": Consolidate(),
+    "consolidate strict": Consolidate(strict=True),
+    "spread": Spread(),
+}
+_CLOCKS = ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep")
+
+every_placement = pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=list(PLACEMENTS))
+
+
+# ---- what must hold of a plan
+def violations(view: ClusterView, plan: Plan) -> list[str]:
+    """What a plan asks for that the jobs or the cluster rule out; empty if it is sound."""
+    found = [] if plan.wake_at_s > view.now_s else [f"wake_at_s={plan.wake_at_s}, but it is {view.now_s} already"]
+    active = {job.seq: job for job in view.jobs}
+    for job, (gpus, nodes) in plan.allocations.items():
+        if active.get(job.seq) is not job:
+            found.append(f"{job!r} is not active")
+        if gpus and not job.min_gpus <= gpus <= job.max_gpus:
+            found.append(f"{job!r} is to run on {gpus} GPUs")
+        if nodes and sum(count for _, count in nodes) != gpus:
+            found.append(f"{job!r} is to have {gpus} GPUs, but nodes {nodes}")
+        if len({node for node, _ in nodes}) < len(nodes) or any(count < 1 for _, count in nodes):
+            found.append(f"{job!r}: nodes {nodes} are not each there once, with a GPU or more")
+    after = {job: plan.allocations.get(job, (job.gpus_held, job.nodes)) for job in active.values()}
+    found += _node_violations(view, after)
+    held, wanted = sum(job.gpus_held for job in after), sum(gpus for gpus, _ in after.values())
+    limit = view.capacity_gpus + view.nodes.closed_held_gpus
+    if wanted > max(held, limit):  # pooled: more is held than open nodes have while others drain
+        found.append(f"{wanted} GPUs are to be held of {limit}")
+    for name, count in plan.nodes.items():
+        pool = view.pools[name]
+        if not pool.min_nodes <= count <= pool.max_nodes:
+            found.append(f"pool {name} is to have {count} nodes, not {pool.min_nodes}..{pool.max_nodes}")
+    return found
+
+
+def _node_violations(view: ClusterView, after: dict[Job, tuple[int, Placement]]) -> Iterator[str]:
+    nodes = view.nodes
+    gpus, cpus, memory = ([0.0] * len(nodes.sizes) for _ in range(3))
+    for job, (_, placement) in after.items():
+        had = dict(job.nodes)
+        for node, count in placement:
+            if not 0 <= node < len(nodes.sizes):
+                yield f"{job!r}: there is no node {node}"
+                continue
+            if count > had.get(node, 0) and not nodes.open_mask >> node & 1:
+                yield f"{job!r} is to get GPUs on node {node}, which takes no new gangs"
+            gpus[node] += count
+            cpus[node] += count * job.cpus_per_gpu
+            memory[node] += count * job.memory_gib_per_gpu
+    for node, size in enumerate(nodes.sizes):
+        for used, have, what in (
+            (gpus[node], size.num_gpus, "GPUs"),
+            (cpus[node], size.num_cpus, "CPUs"),
+            (memory[node], size.memory_gib, "GiB of memory"),
+        ):
+            if used > have + 1e-6:
+                yield f"node {node} is to give {used:g} of {have:g} {what}"
+
+
+def told(plan: Plan) -> tuple[Any, ...]:
+    """A plan as plain values, to compare."""
+    return {job.seq: gang for job, gang in plan.allocations.items()}, dict(plan.nodes), plan.wake_at_s
+
+
+def state(view: ClusterView) -> dict[str, Any]:
+    """Everything that a policy can see, as plain values: to find out whether it has changed any of it."""
+    nodes = view.nodes
+    job_fields = [name for name in Job.__slots__ if name != "_jobs"]
+    columns = ("gpus_held", "num_gpus", "min_gpus", "max_gpus", "weight", "priority", "submit_s", "last_change_s")
+    return {
+        "free_gpus": view.free_gpus,
+        "jobs": [[getattr(job, name) for name in job_fields] for job in view.jobs],
+        "columns": {name: getattr(view.jobs, name).tolist() for name in columns},
+        "pending": [job.seq for job in view.pending],
+        "nodes": copy.deepcopy((nodes.free, nodes.masks, nodes.open_mask, nodes.cpus_free, nodes.memory_free_gib)),
+        "pools": copy.deepcopy(view.pools),
+        "metrics": copy.deepcopy(view.metrics.__dict__),
+    }
+
+
+@contextmanager
+def _no_clocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Wall clocks raise meanwhile."""
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("a policy must not read a clock: the time is view.now_s")
+
+    with monkeypatch.context() as patch:
+        for name in _CLOCKS:
+            patch.setattr(time, name, forbidden)
+        yield
+
+
+def _again(seed: int, placement: PlacementPolicy) -> str:
+    return f"see it again: policies.fake_cluster.random_cluster({seed}, {placement!r})"
+
+
+class _Contract:
+    num_clusters = 40
+
+    @pytest.fixture
+    def policy(self) -> Any:
+        """A fresh policy."""
+        raise NotImplementedError(f"{type(self).__name__} must override the fixture `policy`")
+
+
+class AllocationPolicyContract(_Contract):
+    """For an allocation policy.
+
+    `settles`: whether deciding again at once, with the plan applied, comes to rest. A policy that improves its plan
+    step by step may say False.
+    """
+
+    settles = True
+
+    def test_it_has_the_protocol(self, policy: AllocationPolicy) -> None:
+        assert isinstance(policy, AllocationPolicy)
+
+    @every_placement
+    def test_plans_are_sound_and_the_view_is_left_alone(
+        self, policy: AllocationPolicy, placement: PlacementPolicy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for seed in range(self.num_clusters):
+            cluster = random_cluster(seed, placement)
+            before = state(cluster.view())
+            with _no_clocks(monkeypatch):
+                plan = cluster.decide(copy.deepcopy(policy), placement)
+            assert state(cluster.view()) == before, f"the view has changed; {_again(seed, placement)}"
+            assert not violations(cluster.view(), plan), _again(seed, placement)
+
+    @every_placement
+    def test_the_same_view_gives_the_same_plan(self, policy: AllocationPolicy, placement: PlacementPolicy) -> None:
+        for seed in range(self.num_clusters):
+            plans = [random_cluster(seed, placement).decide(copy.deepcopy(policy), placement) for _ in range(2)]
+            assert told(plans[0]) == told(plans[1]), _again(seed, placement)
+
+    @every_placement
+    def test_plans_stay_sound_while_jobs_come_and_go(
+        self, policy: AllocationPolicy, placement: PlacementPolicy
+    ) -> None:
+        for seed in range(0, self.num_clusters, 4):
+            cluster, mine = random_cluster(seed, placement), copy.deepcopy(policy)
+            rng = np.random.default_rng(seed)
+            for step in range(12):
+                plan = cluster.decide(mine, placement)
+                assert not violations(cluster.view(), plan), f"step {step}; {_again(seed, placement)}"
+                cluster.apply(plan)
+                wait_s = float(rng.integers(1, 300))
+                cluster.advance(min(wait_s, plan.wake_at_s - cluster.now_s))
+                if rng.random() < 0.5:
+                    size = int(rng.choice([1, 2, 4]))
+                    cluster.submit(f"n{step}", FakeJob(num_gpus=size, max_gpus=2 * size, submit_s=cluster.now_s))
+
+    @every_placement
+    def test_deciding_again_comes_to_rest(self, policy: AllocationPolicy, placement: PlacementPolicy) -> None:
+        if not self.settles:
+            pytest.skip(f"{type(self).__name__} says settles = False")
+        for seed in range(self.num_clusters):
+            cluster, mine = random_cluster(seed, placement), copy.deepcopy(policy)
+            changes = [len(cluster.step(mine, placement)) for _ in range(6)]
+            assert changes[-1] == 0, f"changes in decisions one after the other: {changes}; {_again(seed, placement)}"
+
+    @every_placement
+    def test_idle_without_pending_is_true(self, policy: AllocationPolicy, placement: PlacementPolicy) -> None:
+        if not getattr(policy, "idle_without_pending", False):
+            pytest.skip("not declared")
+        for seed in range(self.num_clusters):
+            cluster = random_cluster(seed, placement)
+            for job in list(cluster.view().pending):
+                cluster.finish(job.job_id)
+            draft = Draft(cluster.view(), placement)
+            copy.deepcopy(policy).allocate(cluster.view(), draft)
+            plan = draft.plan()
+            assert not plan.allocations, f"nothing waits, yet {plan.allocations}; {_again(seed, placement)}"
+
+    @every_placement
+    def test_a_cluster_without_jobs_or_nodes(self, policy: AllocationPolicy, placement: PlacementPolicy) -> None:
+        for cluster in (FakeCluster({}), FakeCluster({"a": FakeJob()}, nodes=[]), FakeCluster({}, nodes=[])):
+            draft = Draft(cluster.view(), placement)
+            copy.deepcopy(policy).allocate(cluster.view(), draft)
+            assert not draft.plan().allocations
+
+
+class PlacementPolicyContract(_Contract):
+    """For a placement policy."""
+
+    def test_it_has_the_protocol(self, policy: PlacementPolicy) -> None:
+        assert isinstance(policy, PlacementPolicy)
+
+    def _places(self, policy: PlacementPolicy, found: Callable[[ClusterView, Job, int, Any], None]) -> None:
+        """Asks for a few sizes for each job of each random cluster."""
+        for seed in range(self.num_clusters):
+            view = random_cluster(seed, policy).view()
+            rng = np.random.default_rng(seed)
+            for job in view.jobs:
+                if job.gpus_held < job.max_gpus:
+                    more = int(rng.integers(max(1, job.min_gpus - job.gpus_held), job.max_gpus - job.gpus_held + 1))
+                    if more <= view.free_gpus:
+                        space = Space(view.nodes)
+                        before = [space.free(node) for node in range(len(view.nodes.sizes))]
+                        placed = policy.place(job, more, space)
+                        again = f"{more} GPUs more for {job!r}; {_again(seed, policy)}"
+                        assert [space.free(node) for node in range(len(before))] == before, f"kept some; {again}"
+                        assert policy.place(job, more, space) == placed, f"another answer the second time; {again}"
+                        try:
+                            found(view, job, more, placed)
+                        except AssertionError as error:
+                            error.add_note(again)
+                            raise
+
+    def test_places_are_sound(self, policy: PlacementPolicy) -> None:
+        def found(view: ClusterView, job: Job, more: int, placed: Placement | None) -> None:
+            if placed:
+                assert sum(count for _, count in placed) == more
+                assert all(count <= Space(view.nodes).room(job, node) for node, count in placed)
+                assert len({node for node, _ in placed}) == len(placed)
+
+        self._places(policy, found)
+
+    def test_fits_by_count_is_true(self, policy: PlacementPolicy) -> None:
+        if not policy.fits_by_count:
+            pytest.skip("not declared")
+
+        def found(view: ClusterView, job: Job, more: int, placed: Placement | None) -> None:
+            assert placed is not None or view.nodes.has_limits
+
+        self._places(policy, found)
+
+
+class ScalingPolicyContract(_Contract):
+    """For a scaling policy."""
+
+    def test_it_has_the_protocol(self, policy: ScalingPolicy) -> None:
+        assert isinstance(policy, ScalingPolicy)
+        assert policy.period_s > 0
+
+    def test_wishes_are_whole_and_the_view_is_left_alone(
+        self, policy: ScalingPolicy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for seed in range(self.num_clusters):
+            view = random_cluster(seed, Pooled()).view()
+            before = state(view)
+            with _no_clocks(monkeypatch):
+                wanted = copy.deepcopy(policy).desired(view.pools["default"], view)
+            assert state(view) == before, f"the view has changed; {_again(seed, Pooled())}"
+            assert isinstance(wanted, int | np.integer), f"{wanted!r} nodes; {_again(seed, Pooled())}"
+            assert wanted == copy.deepcopy(policy).desired(view.pools["default"], view), _again(seed, Pooled())
+
+    def test_plans_keep_to_the_bounds_and_the_period(self, policy: ScalingPolicy) -> None:
+        for seed in range(self.num_clusters):
+            view = random_cluster(seed, Pooled()).view()
+            controller = Controller(_Nothing(), Pooled(), {"default": copy.deepcopy(policy)})
+            plan = controller.decide(view)
+            assert not violations(view, plan), _again(seed, Pooled())
+            assert plan.wake_at_s == view.now_s + policy.period_s or policy.period_s == math.inf
+
+    def test_without_measurements(self, policy: ScalingPolicy) -> None:
+        view = FakeCluster({"a": FakeJob()}, nodes=[8, 8], max_nodes=4).view()
+        assert policy.desired(view.pools["default"], view) >= 0
+
+
+class _Nothing:
+    def allocate(self, view: ClusterView, draft: Draft) -> None:
+        pass
