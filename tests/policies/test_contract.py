@@ -1,0 +1,66 @@
+"""Every registered policy keeps to the contract, with several options and under every placement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from policies import registry
+from policies.testing import AllocationPolicyContract, PlacementPolicyContract, ScalingPolicyContract
+
+OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
+    "allocation": {
+        "fifo": [{}, {"backfill": "true"}, {"backfill": "easy"}],
+        "greedy": [{}, {"backfill": False}],
+        "fair_share": [{}],
+        "priority": [{}, {"backfill": True}, {"preemptive": False}, {"preemptive": False, "backfill": True}],
+        "sjf": [{}, {"backfill": True}],
+        "srtf": [{}, {"key": "gpu_time"}],
+        "las": [
+            {},
+            {"limits": [500.0, 2000.0], "service": "seconds"},
+            {"limits": [500.0], "promote_factor": 0.5},
+            {"limits": []},
+        ],
+    },
+    "placement": {
+        "pooled": [{}],
+        "consolidate": [{}, {"strict": True}],
+        "spread": [{}],
+    },
+    "scaling": {
+        "static": [{}],
+        "threshold": [{}, {"metric": "queue_length", "sustained_s": 0.0, "step_out": 3}, {"min_units": 2}],
+    },
+}
+
+
+def cases(kind: str) -> Iterator[Any]:
+    """Every registered policy of a kind; one that isn't listed above with its defaults."""
+    for name in registry.names(kind):
+        for options in OPTIONS[kind].get(name, [{}]):
+            said = ",".join(f"{key}={value}" for key, value in options.items())
+            yield pytest.param((name, options), id=f"{name}({said})")
+
+
+class TestAllocation(AllocationPolicyContract):
+    @pytest.fixture(params=cases("allocation"))
+    def policy(self, request: pytest.FixtureRequest) -> Any:
+        name, options = request.param
+        return registry.create("allocation", name, **options)
+
+
+class TestPlacement(PlacementPolicyContract):
+    @pytest.fixture(params=cases("placement"))
+    def policy(self, request: pytest.FixtureRequest) -> Any:
+        name, options = request.param
+        return registry.create("placement", name, **options)
+
+
+class TestScaling(ScalingPolicyContract):
+    @pytest.fixture(params=cases("scaling"))
+    def policy(self, request: pytest.FixtureRequest) -> Any:
+        name, options = request.param
+        return registry.create("scaling", name, **options)
