@@ -223,7 +223,7 @@ def make_estimator(kind: str, rng: np.random.Generator, /, **options: Any) -> Es
     """
     if kind not in _CLASSES:
         raise WorkloadError(f"estimates={kind}: unknown kind{nearest(str(kind), KINDS)}")
-    prefix = f"estimates.{kind}."
+    prefix = "estimates."
     if kind == "user":
         fallback = options.pop("fallback", None)
         if fallback in (None, "error"):

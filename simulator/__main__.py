@@ -1,0 +1,213 @@
+"""`python -m simulator`: composes the settings with Hydra, and runs them. All that knows of Hydra is here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from policies import PolicyError
+from simulator import complaints
+from simulator.config import GROUPS
+from simulator.errors import ConfigError, SimulationError
+from simulator.plugins import import_plugins
+from simulator.running import Interrupted, Job, run_job
+from simulator.schema import policy_schemas, root_schema
+from workloads import WorkloadError
+
+_FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
+_ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
+_NO_LABELS = ("seed", "check", "figures", "progress", "resume", "plugins")
+FAILED, MISUSED, STOPPED = 1, 2, 130  # exit codes
+
+
+class Reported(Exception):
+    """A run of a sweep that failed and has said why; carries the exit code. The other runs go on."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what the command line says; returns the exit code.
+
+    | code | means |
+    |---|---|
+    | 0 | all went well |
+    | 1 | a policy, or the audit, failed while a run went on |
+    | 2 | settings that can't be; nothing of that run was simulated |
+    | 130 | interrupted |
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    full = os.environ.get(_FULL) == "1"
+    try:
+        overrides = _parse(given)
+        import_plugins(_plugins(overrides))
+        _store_choices()
+        with _command_line(_prepared(given, overrides)):
+            _app()
+    except Reported as reported:
+        return reported.code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt as interrupt:
+        if not isinstance(interrupt, Interrupted):
+            _complain(f"{interrupt or 'interrupted'}: no run was finished")
+        return STOPPED
+    except (HydraException, OmegaConfBaseException, OSError) as error:
+        if full:
+            raise
+        _complain(_why(error))
+        return MISUSED
+    except (ConfigError, PolicyError, WorkloadError) as error:
+        if full:
+            raise
+        _complain(str(error))
+        return MISUSED
+    return 0
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+def _app(settings: DictConfig) -> None:
+    """One run; in a sweep possibly in another process, or on another machine."""
+    about = HydraConfig.get()
+    folder = Path(os.path.relpath(about.runtime.output_dir))
+    in_sweep, has_started = about.mode == RunMode.MULTIRUN, False
+
+    def start() -> None:
+        nonlocal has_started
+        has_started = True
+
+    try:
+        plain: Any = OmegaConf.to_container(settings, resolve=True)
+        run_job(Job(plain, _labels(about), folder, in_sweep), start)
+        return
+    except Interrupted as interrupt:
+        _complain(f"{interrupt}; what there was by then, and unfinished.json, is in {folder}")
+        raise
+    except Exception as error:
+        if os.environ.get(_ASKED) == "1":
+            raise
+        code = FAILED if has_started else MISUSED
+        _complain(_why_run(error, has_started))
+        if has_started:
+            print(f"what was recorded until then is in {folder}", file=sys.stderr)
+        elif folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    raise Reported(code) if in_sweep else SystemExit(code)
+
+
+def _why_run(error: Exception, has_started: bool) -> str:
+    if isinstance(error, OmegaConfBaseException):
+        return _why(error)
+    if isinstance(error, PolicyError | SimulationError | ConfigError | WorkloadError):
+        return complaints.in_one_line(error) if has_started else str(error)
+    return complaints.of_policy(error)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return f"{error.filename}: can't be written to: {error.strerror}" if error.filename else str(error)
+    return complaints.of_composing(error, _groups())
+
+
+def _complain(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+
+
+def _parse(arguments: Sequence[str]) -> list[Override]:
+    """The overrides among the arguments."""
+    parser = OverridesParser.create()
+    return [parser.parse_override(each) for each in arguments if "=" in each and not each.startswith("-")]
+
+
+def _plugins(overrides: Sequence[Override]) -> list[str]:
+    for override in overrides:
+        if override.key_or_group == "plugins":
+            value = override.value()
+            if not isinstance(value, list):
+                raise ConfigError(f"plugins={value}: must be a list such as [my_policies]")
+            return [str(name) for name in value]
+    return []
+
+
+def _store_choices() -> None:
+    """Makes every policy a choice of its group, typed by its fields."""
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=root_schema(), provider="simulator")
+    for kind, name, schema in policy_schemas():
+        store.store(group=kind, name=name, node=schema, provider="simulator")
+
+
+def _prepared(arguments: Sequence[str], overrides: Sequence[Override]) -> list[str]:
+    """The arguments, changed in two ways.
+
+    What lies inside an option that is a mapping (`workload.columns.submit_s=…`) is let in as new; whether it may be
+    there is checked when the option is read. In a sweep, what is alike in all runs is kept out of their folders' names.
+    """
+    prepared = [_opened(argument) for argument in arguments]
+    alike = [each.key_or_group for each in overrides if not each.is_sweep_override()]
+    if any(argument in ("-m", "--multirun") for argument in arguments) and alike:
+        prepared.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(alike)}]")
+    return prepared
+
+
+def _opened(argument: str) -> str:
+    key = argument.partition("=")[0]
+    is_inside = key.count(".") >= 2 and not argument.startswith(("-", "+", "~", "hydra."))
+    return f"++{argument}" if is_inside and "=" in argument else argument
+
+
+def _labels(about: Any) -> dict[str, Any]:
+    """What was chosen of each group, and the options that were set by hand."""
+    choices = about.runtime.choices
+    labels = {group: choices[group] for group in (*GROUPS, "experiment") if choices.get(group)}
+    for text in about.overrides.task:
+        override = OverridesParser.create().parse_override(text)
+        key = override.key_or_group
+        if key not in labels and key not in (*_NO_LABELS, *GROUPS, "experiment"):
+            labels[key] = override.get_value_element_as_str()
+    return labels
+
+
+def _groups() -> list[str]:
+    return sorted(Path(entry.name).name for entry in files("conf").iterdir() if entry.is_dir())
+
+
+@contextmanager
+def _command_line(arguments: Sequence[str]) -> Iterator[None]:
+    """While Hydra reads `sys.argv`; its errors come here whole, where it would print them and exit."""
+    argv, asked = sys.argv, os.environ.get(_FULL)
+    sys.argv = ["python -m simulator", *arguments]
+    os.environ[_FULL] = "1"
+    os.environ[_ASKED] = asked or "0"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        del os.environ[_ASKED]
+        if asked is None:
+            del os.environ[_FULL]
+        else:
+            os.environ[_FULL] = asked
+
+
+if __name__ == "__main__":
+    from simulator.__main__ import main as run  # by this name other processes of a sweep find it too
+
+    sys.exit(run())

@@ -1,0 +1,187 @@
+"""What can be set, as dataclasses, and from plain settings to a `Scenario`. Knows nothing of how they were composed.
+
+| settings | become |
+|---|---|
+| allocation, placement, scaling | policies of the registry: `name`, and the fields of its class |
+| workload, step_time, estimates | objects of `workloads`: `name`, and the fields of its class |
+| cluster, overheads, decide, monitor | `PoolSpec`, `Overheads`, `DecideOptions`, `MonitorOptions` |
+| the rest | see `RunConfig` |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from policies import registry
+from simulator.cluster import DecideOptions
+from simulator.errors import ConfigError
+from simulator.monitor import MonitorOptions
+from simulator.overheads import MoveCosts, Overheads
+from simulator.pools import PoolSpec
+from simulator.simulation import Scenario, stream
+from workloads import Amdahl, Linear, StepTimeModel, Table, Trace, WorkloadSource
+from workloads.estimates import make_estimator
+from workloads.options import build, build_source, coerce, nearest
+
+STEP_TIMES: dict[str, type] = {"linear": Linear, "amdahl": Amdahl, "table": Table}
+GROUPS = (
+    *("allocation", "placement", "scaling", "workload"),
+    *("cluster", "step_time", "overheads", "estimates", "decide"),
+)
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """Everything that a run can be told; the first nine are choices with settings of their own."""
+
+    allocation: Mapping[str, Any]
+    placement: Mapping[str, Any]
+    scaling: Mapping[str, Any]  # of the cluster's pool
+    workload: Mapping[str, Any]
+    cluster: Mapping[str, Any]
+    step_time: Mapping[str, Any]
+    overheads: Mapping[str, Any]
+    estimates: Mapping[str, Any]
+    decide: Mapping[str, Any]
+    monitor: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    check: bool = False  # audit the run's books afterwards
+    oversized: str = "reject"  # jobs that the cluster can never hold: reject | error
+    horizon_s: float = math.inf  # ends the run then
+    starve_after_s: float = 7 * 86400.0  # ends a run in which jobs wait for ever
+    max_idle_moves: int = 100  # moves of one job without progress between them; more is an error
+    warmup_s: float = 0.0  # jobs submitted before are left out of the statistics
+    figures: bool | None = None  # None: for single runs, not in a sweep
+    progress: bool = True  # a bar, on a terminal, in runs of more than a second
+    resume: bool = True  # in a sweep: a run that is there already, of the same settings, is kept
+    plugins: list[str] = field(default_factory=list)  # modules that register policies of your own
+
+    def __post_init__(self) -> None:
+        for name in GROUPS:
+            if not isinstance(getattr(self, name), Mapping):
+                raise ConfigError(f"{name}={getattr(self, name)}: is needed; see `--help` for the choices")
+        rules = {
+            "seed": (self.seed >= 0, "must be 0 or more"),
+            "oversized": (self.oversized in ("reject", "error"), "must be reject or error"),
+            "horizon_s": (self.horizon_s > 0, "must be more than 0"),
+            "starve_after_s": (self.starve_after_s > 0, "must be more than 0"),
+            "max_idle_moves": (self.max_idle_moves >= 1, "must be 1 or more"),
+            "warmup_s": (0 <= self.warmup_s < math.inf, "must be a number of seconds, 0 or more"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise ConfigError(f"{name}={getattr(self, name)}: {rule}")
+
+
+def read_config(settings: Mapping[str, Any]) -> RunConfig:
+    """Plain values as a `RunConfig`.
+
+    Raises:
+        WorkloadError, ConfigError: an unknown setting, with the nearest names; a value of the wrong type or range.
+    """
+    return build(RunConfig, settings)
+
+
+class Setup:
+    """A run whose settings have all been checked; only its workload is still to be read.
+
+    Raises:
+        ConfigError, PolicyError, WorkloadError: a setting that can't be, by its name.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.source: WorkloadSource = build_source(config.workload)
+        self._pool = build(PoolSpec, config.cluster, prefix="cluster.", name="default")
+        self._estimates, self._estimate_options = _estimates(config.estimates)
+        self._parts: dict[str, Any] = {
+            "allocation": make_policy("allocation", config.allocation),
+            "placement": make_policy("placement", config.placement),
+            "scaling": {self._pool.name: make_policy("scaling", config.scaling)},
+            "step_time": _step_time(config.step_time),
+            "overheads": _overheads(config.overheads),
+            "decide": build(DecideOptions, config.decide, prefix="decide."),
+            "monitor": build(MonitorOptions, config.monitor, prefix="monitor."),
+        }
+
+    def load(self) -> Trace:
+        """Reads or draws the workload, from its own random stream.
+
+        Raises:
+            WorkloadError: a workload that can't be used.
+        """
+        return self.source.load(stream(self.config.seed, "workload"))
+
+    def scenario(self, trace: Trace) -> Scenario:
+        """The scenario, for one run: policies keep state.
+
+        Raises:
+            WorkloadError: a step-time model that knows nothing of a job's model or size.
+        """
+        config, jobs = self.config, trace.jobs
+        largest = np.zeros(len(jobs.model.names), np.int64)  # GPUs, by model
+        np.maximum.at(largest, jobs.model.codes, jobs.max_gpus)
+        for model, num_gpus in zip(jobs.model.names, largest.tolist(), strict=True):
+            if num_gpus:
+                self._parts["step_time"].step_time_s(model, num_gpus)
+        return Scenario(
+            jobs=jobs,
+            pools=(self._pool,),
+            estimates=self._estimates,
+            estimate_options=self._estimate_options,
+            seed=config.seed,
+            oversized=config.oversized,
+            horizon_s=config.horizon_s,
+            starve_after_s=config.starve_after_s,
+            max_idle_moves=config.max_idle_moves,
+            **self._parts,
+        )
+
+
+def make_policy(kind: str, settings: Mapping[str, Any]) -> Any:
+    """A policy from its `name` and its options.
+
+    Raises:
+        PolicyError, WorkloadError: an unknown name or option, with the nearest; a value that the policy refuses.
+    """
+    name, options = _named(kind, settings)
+    try:
+        return build(registry.get(kind, name), options, prefix=f"{kind}.")
+    except NameError as error:  # of a type hint
+        raise ConfigError(f"{kind}={name}: a type hint of its fields names what its module lacks: {error}") from None
+
+
+def _named(kind: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    if not isinstance(settings.get("name"), str) or settings["name"] == "???":
+        raise ConfigError(f"{kind}.name: is needed")
+    return settings["name"], {option: value for option, value in settings.items() if option != "name"}
+
+
+def _step_time(settings: Mapping[str, Any]) -> StepTimeModel:
+    name, options = _named("step_time", settings)
+    if name not in STEP_TIMES:
+        raise ConfigError(f"step_time={name}: unknown model{nearest(name, STEP_TIMES)}")
+    model: StepTimeModel = build(STEP_TIMES[name], options, prefix="step_time.")
+    return model
+
+
+def _overheads(settings: Mapping[str, Any]) -> Overheads:
+    special = coerce(settings.get("by_model", {}), Mapping[str, Mapping[str, Any]], "overheads.by_model")
+    default = build(MoveCosts, {k: v for k, v in settings.items() if k != "by_model"}, prefix="overheads.")
+    for model, costs in special.items():
+        prefix = f"overheads.by_model.{model}."
+        special[model] = {name: getattr(build(MoveCosts, costs, prefix=prefix), name) for name in costs}
+    return Overheads(default, special)
+
+
+def _estimates(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The kind and its options; those of the kind that `user` falls back on lie in `options`."""
+    kind, options = _named("estimates", settings)
+    options |= coerce(options.pop("options", {}), Mapping[str, Any], "estimates.options")
+    make_estimator(kind, np.random.default_rng(0), **options)  # checks them
+    return kind, options

@@ -1,0 +1,89 @@
+"""What a run says on a terminal: a bar while it goes on, a table or a line at its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+_QUIET_S = 1.0  # of wall time: a shorter run shows no bar
+_HOUR_S = 3600.0
+Rows = list[tuple[str, str]]
+
+
+class ProgressBar:
+    """Jobs finished out of all, on stderr; nothing where that is no terminal, or the run is short."""
+
+    def __init__(self, is_wanted: bool) -> None:
+        self._is_wanted = is_wanted and sys.stderr.isatty()
+        self._begin_s = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, num_done: int, num_jobs: int, now_s: float) -> None:
+        """Told by the simulation every thousand decisions or so."""
+        if not self._is_wanted or time.monotonic() - self._begin_s < _QUIET_S:
+            return
+        if not self._bar:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("jobs, day {task.fields[day]:.1f}"))
+            self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+            self._bar.add_task("", total=num_jobs, day=0.0)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=num_done, day=now_s / 86400.0)
+
+
+def show_table(summary: Mapping[str, Any], title: str) -> None:
+    """The main figures of a run on stdout."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    for what, how_much in rows(summary):
+        table.add_row(what, how_much)
+    console = Console()
+    console.print(table, highlight=False)
+    for note in summary["notes"]:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def line(summary: Mapping[str, Any]) -> str:
+    """The same in one line, for one run of many."""
+    wanted = ("finished / submitted", "JCT mean", "cost")
+    shown = ", ".join(f"{what} {how_much}" for what, how_much in rows(summary) if what in wanted)
+    return f"{shown}{''.join(f'; note: {note}' for note in summary['notes'])}"
+
+
+def rows(summary: Mapping[str, Any]) -> Rows:
+    """(what, how much) with units."""
+    finished = f"{summary['num_finished']:,} / {summary['num_submitted']:,}"
+    left = {name: summary[f"num_{name}"] for name in ("rejected", "failed", "unfinished")}
+    told: Rows = [("finished / submitted", finished + "".join(f", {n:,} {name}" for name, n in left.items() if n))]
+    for word, key in (("JCT", "jct"), ("queueing", "queueing")):
+        told.append((f"{word} mean", _hours(summary[f"{key}_mean_s"])))
+        told.append((f"{word} p50, p95, p99", ", ".join(_hours(summary[f"{key}_p{p}_s"]) for p in (50, 95, 99))))
+    told += [
+        ("makespan", _hours(summary["makespan_s"])),
+        ("GPUs held", _percent(summary["gpu_allocation_frac"])),
+        ("GPU utilisation", _percent(summary["gpu_utilisation_frac"])),
+        ("cost", "–" if summary["cost_usd"] is None else f"${summary['cost_usd']:,.2f}"),
+        ("preemptions, rescales", f"{summary['num_preemptions']:,}, {summary['num_rescales']:,}"),
+        ("decisions", f"{summary['num_decisions']:,}"),
+    ]
+    return told
+
+
+def _hours(time_s: float | None) -> str:
+    return "–" if time_s is None else f"{time_s / _HOUR_S:,.3g} h" if time_s < 3.6e6 else f"{time_s / _HOUR_S:,.0f} h"
+
+
+def _percent(frac: float | None) -> str:
+    return "–" if frac is None else f"{frac:.1%}"
