@@ -83,14 +83,15 @@ class Job:
 
     @property
     def remaining_s(self) -> float:
-        """Estimated run time left on `num_gpus` GPUs, never below 0.
+        """Estimated run time left on `num_gpus` GPUs, never below 0; nan for a job without an estimate.
 
         Raises:
             PolicyError: the run gives no estimates (`estimates=none`).
         """
         self._jobs.require_estimates()
         ran_s = self._jobs.now_s - self.anchor_s
-        return max(0.0, self.left_at_anchor_s - self.rate * ran_s if ran_s > 0 else self.left_at_anchor_s)
+        left_s = self.left_at_anchor_s - self.rate * ran_s if ran_s > 0 else self.left_at_anchor_s
+        return 0.0 if left_s < 0.0 else left_s
 
     @property
     def priority(self) -> int:

@@ -18,10 +18,13 @@ METRICS = {
 }
 
 
+KEEP_S = 3600.0  # samples older than that are forgotten
+
+
 class MetricsView:
     """Samples by target (a pool or a service), oldest first; windows are averages over samples."""
 
-    def __init__(self, keep_s: float = 3600.0) -> None:
+    def __init__(self, keep_s: float = KEEP_S) -> None:
         self._keep_s = keep_s
         self._samples: dict[str, deque[tuple[float, Mapping[str, float]]]] = {}
 
@@ -29,7 +32,7 @@ class MetricsView:
         """Records one sample; for the monitor."""
         samples = self._samples.setdefault(target, deque())
         samples.append((time_s, values))
-        while samples[0][0] < time_s - self._keep_s:
+        while len(samples) > 1 and samples[1][0] <= time_s - self._keep_s:  # the one that stood then stays
             samples.popleft()
 
     def latest(self, target: str, metric: str) -> float | None:
@@ -43,9 +46,16 @@ class MetricsView:
         return sum(values) / len(values) if values else None
 
     def extremes(self, target: str, metric: str, since_s: float) -> tuple[float | None, float | None]:
-        """(lowest, highest) sample from `since_s` on; (None, None) unless measuring began by then."""
+        """(lowest, highest) value from `since_s` on, a sample standing until the next one.
+
+        (None, None) unless measuring began by then.
+        """
         samples = self._samples.get(target)
         if not samples or samples[0][0] > since_s:
             return None, None
-        values = [values[metric] for time_s, values in samples if time_s >= since_s]
-        return (min(values), max(values)) if values else (None, None)
+        values: list[float] = []
+        for time_s, sample in reversed(samples):
+            values.append(sample[metric])
+            if time_s <= since_s:
+                break
+        return min(values), max(values)

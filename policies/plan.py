@@ -87,6 +87,8 @@ class Draft:
         if more > 0:
             if more > self.free_gpus:
                 return False
+            if held and not job.gpus_held:
+                return self._start_larger(job, num_gpus)
             added = self._placement.place(job, more, self._space_now() if self._last else self._space)
             if added is None:
                 return False
@@ -101,6 +103,21 @@ class Draft:
         else:
             return True
         self._gangs[job] = (num_gpus, nodes)
+        return True
+
+    def _start_larger(self, job: Job, num_gpus: int) -> bool:
+        """Grows a job that this draft starts: its gang is placed as a whole, as if that had been asked at once."""
+        held, nodes = self._gangs[job]
+        self._space_now()
+        space = self._writable()
+        space.hold(job, nodes, -1)
+        placed = self._placement.place(job, num_gpus, space)
+        if placed is None:
+            space.hold(job, nodes)
+            return False
+        self._last = job, placed
+        self.free_gpus -= num_gpus - held
+        self._gangs[job] = (num_gpus, placed)
         return True
 
     def keep(self, job: Job) -> bool:

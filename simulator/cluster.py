@@ -16,7 +16,7 @@ from simulator.records import PENDING, RUNNING, Recorder
 from simulator.speeds import Speeds
 from workloads import Elasticity, JobTable
 
-_TICK = 1024
+TICK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,13 @@ class SimulatedCluster:
         options = self._decide_options
         time_s = max(now_s, self._last_decision_s + options.min_interval_s)
         if options.interval_s and not (freed and options.on_free == "decision"):
-            time_s = max(time_s, math.ceil(now_s / options.interval_s) * options.interval_s)
+            time_s = max(time_s, self._round_of(now_s))
         return time_s
+
+    def _round_of(self, time_s: float) -> float:
+        """The first time from `time_s` on at which rounds allow a decision."""
+        interval_s = self._decide_options.interval_s
+        return max(time_s, math.ceil(time_s / interval_s) * interval_s) if interval_s else time_s
 
     def _decide(self) -> None:
         view = self.view()
@@ -170,7 +175,7 @@ class SimulatedCluster:
             if plan.wake_at_s < math.inf:
                 if not plan.wake_at_s > now_s:
                     raise PlanError(f"wake_at_s={plan.wake_at_s}: must lie in the future (now {now_s:g} s)")
-                self._decision.set(plan.wake_at_s)
+                self._decision.set(self._round_of(plan.wake_at_s))
             if plan.allocations or plan.nodes:
                 self.num_idle = 0
                 self.apply(plan)
@@ -183,7 +188,7 @@ class SimulatedCluster:
             self.release_drained()
         if not self.held_gpus:
             self.on_idle()
-        if not number % _TICK:
+        if not number % TICK:
             self.on_tick()
 
     def _complete(self) -> None:
@@ -250,9 +255,9 @@ class SimulatedCluster:
             rate = 1.0
             if self._rates_differ or gpus != job.num_gpus:
                 name = self._table.model[job.seq]
-                rate = self._speeds.rate(name, job.num_gpus, gpus, len(placement) or 1)
+                rate = self._speeds.rate(name, job.num_gpus, gpus, len(placement))
             if held:
-                pause_s = job.rescale(now_s, rate, gpus, costs)
+                pause_s = job.rescale(now_s, rate, gpus, placement, costs)
             else:
                 pause_s = job.start(now_s, rate, gpus, costs)
                 self._pending.remove(job)

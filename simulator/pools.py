@@ -131,6 +131,7 @@ class NodePools:
             for node in [node for node in self.draining if node.pool.name == name][::-1][:missing]:
                 self._undrain(node)
                 missing -= 1
+                self._clock.until(self._clock.now, lambda _: self._on_change())  # there is room now
             for _ in range(missing):
                 self._clock.process(self._start(self._order(name)))
         elif missing < 0:

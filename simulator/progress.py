@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from policies.job import Job
+from policies.job import Job, Placement
 from policies.jobs_view import JobsView
 from simulator.overheads import MoveCosts
 
@@ -89,7 +89,7 @@ class SimJob(Job):
         self.finish_s = self.anchor_s + self.left_s / rate
         return pause_s
 
-    def rescale(self, now_s: float, rate: float, num_gpus: int, costs: MoveCosts) -> float:
+    def rescale(self, now_s: float, rate: float, num_gpus: int, nodes: Placement, costs: MoveCosts) -> float:
         """Goes from one size or place to another (settled before); returns the pause."""
         self.num_rescales += 1
         if costs.rescale == "restart_all":
@@ -97,24 +97,39 @@ class SimJob(Job):
             self.anchor_s = now_s + pause_s
             self.joining_rate, self.paused_gpus = 0.0, num_gpus
         else:
-            pause_s = self._join(now_s, num_gpus, costs)
+            pause_s = self._join(now_s, num_gpus, nodes, costs)
         self.rate = rate
         self.finish_s = self.anchor_s + self.left_s / rate
         return pause_s
 
-    def _join(self, now_s: float, num_gpus: int, costs: MoveCosts) -> float:
-        """In place: the old gang goes on while joiners come; all of its work until then is credited now."""
+    def _join(self, now_s: float, num_gpus: int, nodes: Placement, costs: MoveCosts) -> float:
+        """In place: those of the old gang that stay go on while others come; their work until then is credited now.
+
+        They go on at the old rate, or where the gang shrinks or moves at its share of them. With nobody to wait for
+        the new rate holds at once.
+        """
         moving = now_s < self.anchor_s
         going = self.joining_rate if moving else self.rate
-        joiners = max(0, num_gpus - self.gpus_held)
-        joined_s = max(self.anchor_s, now_s + costs.rescale_s if joiners else now_s)
+        working = self.gpus_held - (self.paused_gpus if moving else 0)
+        stay = min(num_gpus, self.gpus_held)
+        if self.nodes != nodes:
+            old = dict(self.nodes)
+            stay = sum(min(gpus, old.get(node, 0)) for node, gpus in nodes)
+        go_on = min(working, stay)
+        if go_on < working:
+            going *= go_on / working
+        joined_s = now_s
+        if num_gpus > stay:
+            joined_s = now_s + costs.rescale_s
+        if num_gpus > go_on and moving:
+            joined_s = max(joined_s, self.anchor_s)
         if going and self.left_s < going * (joined_s - now_s):
             joined_s = now_s + self.left_s / going  # done before they are in
         credit_s = min(self.left_s, going * (joined_s - now_s))
         self.left_s -= credit_s
         self.left_at_anchor_s -= credit_s
         self.anchor_s, self.joining_rate = joined_s, going
-        self.paused_gpus = min(num_gpus, joiners + (self.paused_gpus if moving else 0))
+        self.paused_gpus = num_gpus - go_on
         return joined_s - now_s
 
     def preempt(self, now_s: float, checkpoint_interval_s: float, costs: MoveCosts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import math
@@ -16,8 +17,8 @@ import numpy as np
 from policies import AllocationPolicy, ClusterView, Controller, JobsView, Nodes, PlacementPolicy, ScalingPolicy
 from simulator.arrivals import Arrivals
 from simulator.clock import Clock
-from simulator.cluster import DecideOptions, SimulatedCluster
-from simulator.errors import ConfigError
+from simulator.cluster import TICK, DecideOptions, SimulatedCluster
+from simulator.errors import ConfigError, SimulationError
 from simulator.monitor import Monitor, MonitorOptions
 from simulator.overheads import Overheads
 from simulator.pools import NodePools, PoolSpec
@@ -31,6 +32,7 @@ from workloads.estimates import make_estimator
 Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simulated seconds
 _GC_THRESHOLD = 50_000  # objects; Python's 700 costs 5% (tests/benchmarks/test_fifo.py)
 _MAX_IDLE_DECISIONS = 1_000_000  # in a row that change nothing, with no job running
+_MAX_IDLE_IN_A_SECOND = 100_000  # of simulated time, whatever runs
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -117,7 +119,12 @@ class Simulation:
         self._recorder.reject(rejected.tolist())
         self._notes = [self._describe_rejected(rejected)] if rejected.size else []
 
-        view_of_jobs = JobsView(jobs, has_estimates=scenario.estimates != "none")
+        view_of_jobs = JobsView(
+            jobs,
+            has_estimates=scenario.estimates != "none",
+            are_rigid=bool((jobs.min_gpus == jobs.max_gpus).all()),
+            weigh_alike=bool((jobs.weight == jobs.weight[0]).all()),
+        )
         nodes = Nodes(has_demands=bool(jobs.cpus_per_gpu.any() or jobs.memory_gib_per_gpu.any()))
         self._pools = NodePools(
             self._clock,
@@ -129,7 +136,8 @@ class Simulation:
         )
         view = ClusterView(view_of_jobs, nodes, self._pools.views)
         speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
-        controller = Controller(scenario.allocation, scenario.placement, scenario.scaling)
+        policies = (scenario.allocation, scenario.placement, scenario.scaling)
+        controller = Controller(*copy.deepcopy(policies))  # what they remember ends with the run
         self._cluster = SimulatedCluster(
             self._clock, view, controller, jobs, speeds, scenario.overheads, self._recorder, scenario.decide,
             scenario.max_idle_moves,
@@ -151,7 +159,7 @@ class Simulation:
             self._cluster.learn = self._learn
         if any(policy.period_s < math.inf for policy in scenario.scaling.values()):
             Monitor(self._clock, self._cluster, jobs, specs, self._recorder, scenario.monitor)
-        self._quiet_since_s = 0.0
+        self._quiet_since_s = self._changed_s = 0.0
         self._why_unfinished = ""
 
     def stop(self, why: str) -> None:
@@ -165,7 +173,8 @@ class Simulation:
         gc.freeze()  # what is there stays, and what a run makes is freed by counting: look for cycles now and then
         gc.set_threshold(_GC_THRESHOLD, *thresholds[1:])
         try:
-            self._clock.run_all(self._scenario.horizon_s)
+            if not self._arrivals.is_over:  # every job may have been rejected, and monitoring has no end
+                self._clock.run_all(self._scenario.horizon_s)
         except BaseException as error:
             error.add_note(f"in the simulation at {self._clock.now:g} s, decision {self._cluster.num_decisions}")
             self._finish(f"{type(error).__name__}: {error}")
@@ -214,6 +223,14 @@ class Simulation:
             self._clock.stop()
 
     def _on_tick(self) -> None:
+        cluster, now_s = self._cluster, self._clock._now
+        if cluster.num_idle < TICK:
+            self._changed_s = now_s
+        elif cluster.num_idle > _MAX_IDLE_IN_A_SECOND and now_s - self._changed_s < 1.0:
+            raise SimulationError(
+                f"{cluster.num_idle:,} decisions in a row changed nothing, all within a second: "
+                "the policy keeps asking to be woken (wake_at_s)"
+            )
         self._recorder.flush_if_full()
         if self._progress:
             self._progress(self._cluster.num_finished, len(self._scenario.jobs), self._clock._now)
@@ -230,7 +247,8 @@ class Simulation:
         if any(job.nodes for job in running):
             victims = [job for job in running if any(node == index for node, _ in job.nodes)]
         else:
-            excess, victims = self._cluster.held_gpus - self._nodes.capacity_gpus, []
+            others = sum(node.pool.gpus_per_node for node in self._pools.draining if node.index != index)
+            excess, victims = self._cluster.held_gpus - self._nodes.capacity_gpus - others, []
             while excess > 0:
                 victims.append(running.pop())
                 excess -= victims[-1].gpus_held

@@ -19,7 +19,10 @@ class Speeds:
         self.place_matters = not (isinstance(model, Linear) and model.cross_node_frac == 0.0)
 
     def rate(self, name: str, asked: int, held: int, num_nodes: int) -> float:
-        """Work per second of a job of model `name` that asked for `asked` GPUs and has `held` on `num_nodes` nodes."""
+        """Work per second of a job of model `name` that asked for `asked` GPUs and has `held` on `num_nodes` nodes.
+
+        0 nodes: placement is pooled, and the gang as packed as can be.
+        """
         if held == asked and not self.place_matters:
             return 1.0
         key = (name, asked, held, num_nodes)
@@ -30,6 +33,7 @@ class Speeds:
 
     def _ask(self, name: str, asked: int, held: int, num_nodes: int) -> float:
         packed = -(-asked // self._gpus_per_node)
+        num_nodes = num_nodes or -(-held // self._gpus_per_node)
         if held == asked and num_nodes == packed:
             return 1.0
         rate = self._model.step_time_s(name, asked, packed) / self._model.step_time_s(name, held, num_nodes)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from policies.errors import PolicyError
-from policies.metrics_view import METRICS
+from policies.metrics_view import KEEP_S, METRICS
 from policies.registry import nearest, register
 from policies.view import ClusterView, PoolView
 
@@ -16,10 +16,10 @@ from policies.view import ClusterView, PoolView
 class Threshold:
     """Adds `step_out` units while a metric stays above `upper`, takes `step_in` away while it stays below `lower`.
 
-    A bound counts as crossed only if every sample of the last `sustained_s` lies beyond it, and the samples cover that
-    time. After a step the policy rests: no step out for `cooldown_out_s` after one out, no step in for `cooldown_in_s`
-    after any step. `metric` is any name in `policies.metrics_view.METRICS`. The bounds on the count are the target's
-    unless `min_units` or `max_units` narrow them.
+    A bound counts as crossed only if every sample that stood in the last `sustained_s` lies beyond it, and measuring
+    began before. After a step the policy rests: no step out for `cooldown_out_s` after one out, no step in for
+    `cooldown_in_s` after any step. `metric` is any name in `policies.metrics_view.METRICS`. The bounds on the count
+    are the target's unless `min_units` or `max_units` narrow them.
     """
 
     metric: str = "gpu_allocation_frac"
@@ -43,7 +43,11 @@ class Threshold:
             "lower": (self.lower, self.lower < self.upper, "must be less than upper"),
             "step_out": (self.step_out, self.step_out >= 0, "must be 0 or more"),
             "step_in": (self.step_in, self.step_in >= 0, "must be 0 or more"),
-            "sustained_s": (self.sustained_s, self.sustained_s >= 0, "must be 0 or more"),
+            "sustained_s": (
+                self.sustained_s,
+                0 <= self.sustained_s <= KEEP_S,
+                f"must lie in 0..{KEEP_S:g}, as long as samples are kept",
+            ),
             "cooldown_out_s": (self.cooldown_out_s, self.cooldown_out_s >= 0, "must be 0 or more"),
             "cooldown_in_s": (self.cooldown_in_s, self.cooldown_in_s >= 0, "must be 0 or more"),
             "period_s": (self.period_s, self.period_s > 0, "must be more than 0"),
