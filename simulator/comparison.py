@@ -17,6 +17,7 @@ from simulator.run import Run
 
 MISSING = "–"  # of a label that a run doesn't have
 CONFIDENCE = 0.95
+_UNITS = ((4 * 86_400.0, 86_400.0, "days"), (3600.0, 3600.0, "h"), (180.0, 60.0, "minutes"))  # from, unit, name
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,12 @@ def compare(
     _note_averages(kept, labels, by, notes)
     _note_unfinished(groups, notes)
     return Comparison(by, groups, baselines, notes)
+
+
+def unit_of(times_s: Iterable[float]) -> tuple[float, str]:
+    """(seconds in it, its name): the unit in which these times are told side by side."""
+    most_s = max((time_s for time_s in times_s if math.isfinite(time_s)), default=0.0)
+    return next(((unit_s, unit) for from_s, unit_s, unit in _UNITS if most_s >= from_s), (1.0, "s"))
 
 
 def flat_labels(labels: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

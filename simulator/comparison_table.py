@@ -14,10 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from simulator.comparison import Comparison, Estimate, Group, difference
+from simulator.comparison import Comparison, Estimate, Group, difference, unit_of
 
-HOUR_S = 3600.0
-_UNITS = ((4 * 86_400.0, 86_400.0, "days"), (HOUR_S, HOUR_S, "h"), (180.0, 60.0, "minutes"))  # from, unit, name
 _CSV_METRICS = (
     *("jct_mean_s", "jct_p50_s", "jct_p95_s", "jct_p99_s", "jct_max_s", "jct_lower_bound_mean_s"),
     *("queueing_mean_s", "queueing_p50_s", "queueing_p95_s", "queueing_p99_s", "slowdown_mean", "slowdown_p99"),
@@ -72,7 +70,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 def _columns(comparison: Comparison) -> list[_Column]:
     groups = comparison.groups
-    unit_s, unit = _unit([group.estimate("jct_mean_s").mean for group in groups])
+    unit_s, unit = unit_of([group.estimate("jct_mean_s").mean for group in groups])
 
     top_usd = max((group.estimate("cost_usd").mean for group in groups), default=0.0)
     usd, dollars = (1e3, "k USD") if top_usd >= 1e5 else (1.0, "USD")
@@ -130,11 +128,6 @@ def _cell(column: _Column, group: Group, base: Group | None, *, stacked: bool) -
     if math.isnan(estimate.half_width):
         return Text(text)
     return Text.assemble(text, ("\n" if stacked else " ") + "± ", column.spell(estimate.half_width))
-
-
-def _unit(means_s: Sequence[float]) -> tuple[float, str]:
-    top_s = max((mean for mean in means_s if math.isfinite(mean)), default=0.0)
-    return next(((unit_s, unit) for from_s, unit_s, unit in _UNITS if top_s >= from_s), (1.0, "s"))
 
 
 def _significant(number: float) -> str:

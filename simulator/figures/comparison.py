@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.comparison import Comparison, Group
+from simulator.comparison import Comparison, Group, unit_of
 from simulator.figures.labels import Look, label_points
 from simulator.figures.run import shown_until_s, spell_usd
 from simulator.figures.style import (
@@ -89,35 +90,28 @@ def _seeds(comparison: Comparison) -> str:
     return f"{spelt} seed{'' if counts == [1] else 's'}"
 
 
-def _jct_unit(mean_s: np.ndarray) -> tuple[float, str]:
-    top_s = float(mean_s.max())
-    for unit_s, unit in ((DAY_S, "days"), (HOUR_S, "h"), (60.0, "min")):
-        if top_s > 3 * unit_s:
-            return unit_s, unit
-    return 1.0, "s"
-
-
 def _draw_cost(comparison: Comparison, looks: Sequence[Look], folder: Path) -> list[Path]:
     jct, cost = ([group.estimate(name) for group in comparison.groups] for name in ("jct_mean_s", "cost_usd"))
     drawn = [k for k in range(len(looks)) if jct[k].num and cost[k].num]
     if not drawn:
         return []
-    unit_s, unit = _jct_unit(np.array([jct[k].mean for k in drawn]))
+    unit_s, unit = unit_of([jct[k].mean for k in drawn])
     x, y = np.array([cost[k].mean for k in drawn]), np.array([jct[k].mean / unit_s for k in drawn])
     dx = np.nan_to_num([cost[k].half_width for k in drawn])
     dy = np.nan_to_num([jct[k].half_width / unit_s for k in drawn])
     intervals = ", bars: 95% confidence" if comparison.num_seeds > 1 else ""
-    subtitle = f"Down and left is better; {_seeds(comparison)}{intervals}; on the dashed line: cheapest at their speed"
+    subtitle = f"Down and left is better; {_seeds(comparison)}{intervals}; ringed: on the Pareto frontier"
     with new_figure(8.6, 5.6, f"Cost against mean JCT{_title(comparison)}", subtitle) as figure:
         ax = figure.subplots()
+        front = pareto(x, y)
+        ax.step(x[front], y[front], where="post", color=GREY, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
         for i, k in enumerate(drawn):
             look = looks[k]
             bars: Any = {"xerr": dx[i] or None, "yerr": dy[i] or None}
             ax.errorbar(x[i], y[i], **bars, fmt="none", ecolor=look.colour, elinewidth=1.1, capsize=2.5, alpha=0.5)
-            ax.plot(
-                x[i], y[i], look.marker, color=look.colour, markersize=8.5, markeredgecolor="white",
-                markeredgewidth=0.9, zorder=3,
-            )  # fmt: skip
+            ring = {"markeredgecolor": INK, "markeredgewidth": 1.6, "zorder": 4} if i in front else {"zorder": 3}
+            edge = {"markeredgecolor": "white", "markeredgewidth": 0.9}
+            ax.plot(x[i], y[i], look.marker, color=look.colour, markersize=8.5, **(edge | ring))  # type: ignore[arg-type]
         shapes = {look.shape: look.marker for look in looks}
         if len(shapes) > 1:
             for shape, marker in shapes.items():
@@ -127,14 +121,11 @@ def _draw_cost(comparison: Comparison, looks: Sequence[Look], folder: Path) -> l
         _scale(ax, "x", x - dx, x + dx, pad=0.13)
         _scale(ax, "y", y - dy, y + dy, pad=0.12)
         _ticks(ax, spell_usd)
-        front = pareto(x, y)
-        front_x, front_y = (
-            np.r_[x[front[0]], x[front], ax.get_xlim()[1]],
-            np.r_[ax.get_ylim()[1], y[front], y[front[-1]]],
-        )
-        ax.step(front_x, front_y, where="post", color=GREY, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
         segments = [((x[i] - dx[i], y[i]), (x[i] + dx[i], y[i])) for i in range(len(x)) if dx[i]]
         segments += [((x[i], y[i] - dy[i]), (x[i], y[i] + dy[i])) for i in range(len(x)) if dy[i]]
+        corners = [(x[b], y[a]) for a, b in pairwise(front)]
+        for a, b, corner in zip(front[:-1], front[1:], corners, strict=True):
+            segments += [((x[a], y[a]), corner), (corner, (x[b], y[b]))]
         points = list(zip(x.tolist(), y.tolist(), strict=True))
         label_points(figure, ax, points, [looks[k] for k in drawn], segments)
         return save(figure, folder, "cost_vs_jct")

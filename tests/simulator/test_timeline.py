@@ -62,7 +62,7 @@ def make_run(jobs: list[tuple[int, int, int]], allocation: str, placement: str, 
 @given(
     jobs=jobs_strategy,
     allocation=st.sampled_from(["fifo", "srtf", "las", "fair_share"]),
-    placement=st.sampled_from(["pooled", "consolidate"]),
+    placement=st.sampled_from(["pooled", "consolidate", "spread"]),
     horizon_s=st.sampled_from([25.0, np.inf]),
 )
 def test_integrals_agree_with_the_jobs(
