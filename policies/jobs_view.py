@@ -83,41 +83,54 @@ class Pending:
 
 
 class _Block:
-    """Some columns in one array, so that a row goes in one move; shape (columns, capacity)."""
+    """Some columns in one array, so that a row goes in one move; shape (columns, capacity).
 
-    __slots__ = ("columns", "data", "names", "values_of")
+    The first `num_moving` columns are those that a change of GPUs changes.
+    """
 
-    def __init__(self, names: tuple[str, ...], dtype: type, jobs: list[Job]) -> None:
+    __slots__ = ("_data", "_moving", "_moving_of", "_values_of", "_written", "names", "shown")
+
+    def __init__(self, names: tuple[str, ...], num_moving: int, dtype: type, jobs: list[Job]) -> None:
         self.names = names
-        self.values_of = attrgetter(*names)
-        self.data: np.ndarray = np.zeros((len(names), max(1024, 2 * len(jobs))), dtype)
-        self.columns = list(self.data)
+        self._values_of = attrgetter(*names)
+        self._moving_of = attrgetter(*names[:num_moving], names[0])  # at least two: a tuple
+        self._show(np.zeros((len(names), max(1024, 2 * len(jobs))), dtype), num_moving)
         for row, job in enumerate(jobs):
-            self.put(row, job)
+            self.append(row, job)
 
-    def put(self, row: int, job: Job) -> None:
-        for column, value in zip(self.columns, self.values_of(job), strict=True):
-            column[row] = value
+    def _show(self, data: np.ndarray, num_moving: int) -> None:
+        self._data: np.ndarray = data
+        self._written = list(data)
+        self._moving = self._written[:num_moving]
+        shown = data.view()
+        shown.flags.writeable = False
+        self.shown = list(shown)  # the same memory, read-only
 
     def append(self, row: int, job: Job) -> None:
-        if row == self.data.shape[1]:
-            self.data = np.hstack((self.data, np.zeros_like(self.data)))
-            self.columns = list(self.data)
-        self.put(row, job)
+        data = self._data
+        if row == data.shape[1]:
+            self._show(np.hstack((data, np.zeros_like(data))), len(self._moving))
+        for column, value in zip(self._written, self._values_of(job), strict=True):
+            column[row] = value
+
+    def update(self, row: int, job: Job) -> None:
+        for column, value in zip(self._moving, self._moving_of(job), strict=False):
+            column[row] = value
 
     def drop(self, row: int, num_rows: int) -> None:
-        self.data[:, row : num_rows - 1] = self.data[:, row + 1 : num_rows]
+        self._data[:, row : num_rows - 1] = self._data[:, row + 1 : num_rows]
 
 
-# Column groups: what is asked for together is kept together. The flag says whether a change of GPUs changes it.
-_GROUPS: tuple[tuple[tuple[str, ...], type, bool], ...] = (
-    (("gpus_held", "num_gpus", "min_gpus", "max_gpus"), np.int64, True),
-    (("left_at_anchor_s", "anchor_s", "rate"), np.float64, True),
-    (("since_s", "service_at_since_gpu_s", "executed_at_since_s"), np.float64, True),
-    (("seq", "priority"), np.int64, False),
-    (("submit_s", "weight", "deadline_s"), np.float64, False),
+# Column groups: what is asked for together is kept together. The number says how many, from the left, a change of
+# GPUs changes.
+_GROUPS: tuple[tuple[tuple[str, ...], int, type], ...] = (
+    (("gpus_held", "min_gpus", "max_gpus", "num_gpus"), 3, np.int64),
+    (("left_at_anchor_s", "anchor_s", "rate"), 3, np.float64),
+    (("since_s", "service_at_since_gpu_s", "executed_at_since_s"), 3, np.float64),
+    (("seq", "priority"), 0, np.int64),
+    (("submit_s", "weight", "deadline_s"), 0, np.float64),
 )
-_GROUP_OF = {name: i for i, (names, _, _) in enumerate(_GROUPS) for name in names}
+_COLUMN = {name: (group, i) for group, (names, _, _) in enumerate(_GROUPS) for i, name in enumerate(names)}
 
 
 class JobsView:
@@ -126,8 +139,16 @@ class JobsView:
     Columns are views into live memory and read-only: copy what must outlast the decision.
     """
 
-    def __init__(self, static: StaticColumns, has_estimates: bool = True) -> None:
+    def __init__(
+        self,
+        static: StaticColumns,
+        has_estimates: bool = True,
+        are_rigid: bool = False,
+        weigh_alike: bool = False,
+    ) -> None:
         self.static = static
+        self.are_rigid = are_rigid  # all jobs, now and later: what runs holds what it asked for
+        self.weigh_alike = weigh_alike  # all jobs, now and later
         self.now_s = 0.0
         self._has_estimates = has_estimates
         self._jobs: dict[int, Job] = {}  # by seq, in submit order
@@ -135,6 +156,7 @@ class JobsView:
         self._seqs: list[int] = []
         self._blocks: list[_Block | None] = [None] * len(_GROUPS)
         self._live: list[_Block] = []  # blocks in use
+        self._departures: list[int] = []
         self._moving: list[_Block] = []  # of these, the ones that a change of GPUs changes
         self.has_columns = False  # that a change of GPUs changes: `update` has something to do
 
@@ -157,6 +179,11 @@ class JobsView:
         """The row of a job in the columns."""
         self._listed()
         return bisect_left(self._seqs, job.seq)
+
+    def departures(self) -> list[int]:
+        """The row that each job had when it left, oldest first, since rows were first asked for."""
+        self._listed()
+        return self._departures
 
     # ---- columns
     @property
@@ -250,12 +277,13 @@ class JobsView:
             for block in self._live:
                 block.drop(row, len(self._rows))
             del self._rows[row], self._seqs[row]
+            self._departures.append(row)
 
     def update(self, job: Job) -> None:
         """Mirrors a change of what the job holds."""
         row = bisect_left(self._seqs, job.seq)
         for block in self._moving:
-            block.put(row, job)
+            block.update(row, job)
 
     def _listed(self) -> list[Job]:
         if self._rows is None:
@@ -263,15 +291,14 @@ class JobsView:
         return self._rows
 
     def _column(self, name: str) -> np.ndarray:
-        group = _GROUP_OF[name]
+        group, index = _COLUMN[name]
         block = self._blocks[group]
         if block is None:
-            names, dtype, moves = _GROUPS[group]
-            block = self._blocks[group] = _Block(names, dtype, self._listed())
+            names, num_moving, dtype = _GROUPS[group]
+            block = self._blocks[group] = _Block(names, num_moving, dtype, self._listed())
             self._live.append(block)
-            if moves:
+            if num_moving:
                 self._moving.append(block)
                 self.has_columns = True
-        column = block.columns[block.names.index(name)][: len(self._jobs)]
-        column.flags.writeable = False
+        column: np.ndarray = block.shown[index][: len(self._jobs)]
         return column

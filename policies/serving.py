@@ -25,6 +25,11 @@ def rank(key: np.ndarray) -> np.ndarray:
     return order if (ranked[1:] > ranked[:-1]).all() else key.argsort(kind="stable")
 
 
+def is_sorted(values: np.ndarray) -> bool:
+    """True if no value is less than the one before it."""
+    return not np.count_nonzero(values[1:] < values[:-1])
+
+
 class KeptOrder:
     """An order of the active jobs that lasts from decision to decision.
 
@@ -33,41 +38,34 @@ class KeptOrder:
     """
 
     def __init__(self) -> None:
-        self._seqs: np.ndarray = np.zeros(0, np.int64)  # in order
-        self._row_of: np.ndarray = np.zeros(1024, np.int64)  # seq -> row at the last update
+        self._rows: np.ndarray = np.zeros(0, np.int64)  # in order
+        self._seen = 0  # departures that `_rows` knows of
 
     def rows(self, view: ClusterView) -> np.ndarray:
         """The rows of the active jobs in the kept order; shape (J,)."""
-        seq = view.jobs.seq
-        if not seq.size:
-            self._seqs = seq
-            return seq
-        if seq[-1] >= self._row_of.size:
-            grown = np.zeros(2 * int(seq[-1]) + 2, np.int64)
-            grown[: self._row_of.size] = self._row_of
-            self._row_of = grown
-        last_known = int(self._seqs.max()) if self._seqs.size else -1
-        self._row_of[seq] = np.arange(seq.size)
-        rows = self._row_of[self._seqs]
-        np.minimum(rows, seq.size - 1, out=rows)
-        alive = seq[rows] == self._seqs
-        if not alive.all():
-            rows = rows[alive]
-        if rows.size < seq.size:
-            rows = np.concatenate((rows, np.arange(int(seq.searchsorted(last_known, "right")), seq.size)))
+        jobs, rows = view.jobs, self._rows
+        departures = jobs.departures()
+        for row in departures[self._seen :]:
+            if row < rows.size:  # else it came and went since
+                place = int((rows == row).argmax())
+                rows = np.concatenate((rows[:place], rows[place + 1 :]))
+                rows -= rows > row
+        self._seen = len(departures)
+        if rows.size < len(jobs):
+            rows = np.concatenate((rows, np.arange(rows.size, len(jobs))))
+        self._rows = rows
         return rows
 
-    def keep(self, view: ClusterView, rows: np.ndarray) -> None:
+    def keep(self, rows: np.ndarray) -> None:
         """Makes these rows, all of them in a new order, the kept order."""
-        self._seqs = view.jobs.seq[rows]
+        self._rows = rows
 
     def sort(self, view: ClusterView, key: np.ndarray) -> np.ndarray:
         """Sorts the kept order by a key (J,), ties as they were; returns its rows."""
         rows = self.rows(view)
         ordered = key[rows]
-        if not (ordered[1:] >= ordered[:-1]).all():
-            rows = rows[ordered.argsort(kind="stable")]
-        self.keep(view, rows)
+        if not is_sorted(ordered):
+            rows = self._rows = rows[ordered.argsort(kind="stable")]
         return rows
 
 
@@ -79,13 +77,17 @@ def first_fit(order: np.ndarray, want: np.ndarray, capacity: int) -> np.ndarray:
     """
     grant = np.zeros(want.size, np.int64)
     wanted = want[order]
-    while order.size and capacity > 0:
+    while order.size:
         total = wanted.cumsum()
         fits = int(total.searchsorted(capacity, "right"))
         if fits:
             grant[order[:fits]] = wanted[:fits]
             capacity -= int(total[fits - 1])
-        rest = wanted[fits:] <= capacity
+        if capacity <= 0:
+            break
+        rest = (wanted[fits:] <= capacity).nonzero()[0]
+        if not rest.size:
+            break
         order, wanted = order[fits:][rest], wanted[fits:][rest]
     return grant
 
@@ -107,8 +109,9 @@ def serve_in_order(view: ClusterView, draft: Draft, order: np.ndarray, skip: boo
     if not draft.fits_by_count or view.nodes.closed_held_gpus or view.free_gpus < 0:
         _serve_by_place([jobs[row] for row in order.tolist()], view, draft, skip)
         return
-    held = jobs.gpus_held
-    want = np.where(held > 0, held, jobs.num_gpus)
+    held, want = jobs.gpus_held, jobs.num_gpus
+    if not jobs.are_rigid:
+        want = np.where(held > 0, held, want)
     if skip:
         draft.give_all(first_fit(order, want, view.capacity_gpus))
         return
@@ -122,7 +125,7 @@ def serve_in_order(view: ClusterView, draft: Draft, order: np.ndarray, skip: boo
 
 def _serve_by_place(queue: list[Job], view: ClusterView, draft: Draft, skip: bool) -> None:
     """The same where GPUs are not all alike (a gang needs one node, nodes drain): evicts from the end until it fits."""
-    frees = {i: _open_gpus(job, view) for i, job in enumerate(queue) if job.is_running}
+    frees = {i: job.gpus_held - gpus_on_closed(job, view) for i, job in enumerate(queue) if job.is_running}
     victims = [i for i, gpus in frees.items() if gpus]  # may yet be evicted, ascending
     behind = sum(frees.values())  # GPUs that they hold
     for i, job in enumerate(queue):
@@ -140,9 +143,11 @@ def _serve_by_place(queue: list[Job], view: ClusterView, draft: Draft, skip: boo
             return
 
 
-def _open_gpus(job: Job, view: ClusterView) -> int:
-    """What evicting a job would free for others: nothing on draining nodes."""
-    return view.nodes.open_gpus(job.nodes) if view.nodes.closed_held_gpus and job.nodes else job.gpus_held
+def gpus_on_closed(job: Job, view: ClusterView) -> int:
+    """How many GPUs a job holds that nobody can have after it: those of draining nodes."""
+    if not view.nodes.closed_held_gpus or not job.nodes:
+        return 0
+    return job.gpus_held - view.nodes.open_gpus(job.nodes)
 
 
 def _evict_for(job: Job, want: int, victims: list[Job], draft: Draft) -> bool:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from policies.jobs_view import JobsView
 from policies.plan import Draft
 from policies.registry import register
-from policies.serving import first_fit
+from policies.serving import first_fit, gpus_on_closed
 from policies.view import ClusterView
 
 
@@ -26,13 +27,9 @@ def fill(low: np.ndarray, high: np.ndarray, weight: np.ndarray | None, num_gpus:
     Returns:
         GPUs a job, int64, shape (J,).
     """
-    num_gpus = min(num_gpus, int(high.sum()))
     if weight is None:
-        level, base = _level(low, high, num_gpus)
-        share = np.minimum(np.maximum(low, level), high)
-        next_up = ((share == level) & (high > level)).nonzero()[0]
-        share[next_up[: num_gpus - base]] += 1
-        return share
+        return _fill_level(low, high, level_totals(low, high), num_gpus)
+    num_gpus = min(num_gpus, int(high.sum()))
     below, above = 0.0, float((high / weight).max())
     share = low
     for _ in range(100):
@@ -51,17 +48,30 @@ def fill(low: np.ndarray, high: np.ndarray, weight: np.ndarray | None, num_gpus:
     return share
 
 
-def _level(low: np.ndarray, high: np.ndarray, num_gpus: int) -> tuple[int, int]:
-    """(the largest whole level L with sum(clip(L, low, high)) <= num_gpus, that sum).
+def level_totals(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The GPUs that all jobs take at each common level: total[L] = sum(clip(L, low, high)), L = 0 .. high.max().
 
     From L to L + 1 the sum grows by the number of jobs with low <= L < high, so a difference of two histograms gives
-    it for all levels at once.
+    it for all levels at once: two passes over the jobs, whatever the number of levels.
     """
-    top = int(high.max()) + 1
-    growing = (np.bincount(low, minlength=top) - np.bincount(high, minlength=top)).cumsum()
-    total = int(low.sum()) + growing.cumsum()  # total[L]: the sum at level L + 1
-    level = int(total.searchsorted(num_gpus, "right"))
-    return level, int(total[level - 1]) if level else int(low.sum())
+    ends = np.bincount(high)
+    starts = np.bincount(low, minlength=ends.size)
+    total = np.empty(ends.size, np.int64)
+    total[0] = starts.dot(np.arange(ends.size))
+    np.cumsum((starts - ends)[:-1].cumsum(), out=total[1:])
+    total[1:] += total[0]
+    return total
+
+
+def _fill_level(low: np.ndarray, high: np.ndarray, total: np.ndarray, num_gpus: int) -> np.ndarray:
+    """Every job at the highest whole level that the GPUs allow, the rest one each to the earliest that can grow."""
+    level = int(total.searchsorted(num_gpus, "right")) - 1
+    share = np.minimum(np.maximum(low, level), high)
+    left = num_gpus - int(total[level])
+    if left > 0 and level < total.size - 1:
+        growing = ((low <= level) & (high > level)).nonzero()[0]
+        share[growing[:left]] += 1
+    return share
 
 
 @register("allocation", "fair_share")
@@ -76,13 +86,12 @@ class FairShare:
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
         jobs = view.jobs
-        if not len(jobs):
+        if jobs.is_empty:
             return
-        low, high, held = jobs.min_gpus, jobs.max_gpus, jobs.gpus_held
-        capacity = view.capacity_gpus
+        low, high, capacity = jobs.min_gpus, jobs.max_gpus, view.capacity_gpus
         if view.nodes.closed_held_gpus or view.free_gpus < 0:
             low, high, capacity = self._while_draining(view)
-        share = self._shares(low, high, held, jobs.weight, capacity)
+        share = self._shares(jobs, low, high, capacity)
         if draft.fits_by_count:
             draft.give_all(share)
         else:
@@ -91,28 +100,27 @@ class FairShare:
     @staticmethod
     def _while_draining(view: ClusterView) -> tuple[np.ndarray, np.ndarray, int]:
         """(low, high, capacity) such that what runs on draining nodes goes on there and takes nothing from others."""
-        jobs, nodes = view.jobs, view.nodes
+        jobs = view.jobs
         low, high, held = jobs.min_gpus.copy(), jobs.max_gpus.copy(), jobs.gpus_held
         for row in held.nonzero()[0].tolist():
-            if nodes.open_gpus(jobs[row].nodes) < held[row] and jobs[row].nodes:
+            if gpus_on_closed(jobs[row], view):
                 low[row] = high[row] = held[row]
-        return low, high, max(view.capacity_gpus + nodes.closed_held_gpus, int(low[held > 0].sum()))
+        return low, high, max(view.capacity_gpus + view.nodes.closed_held_gpus, int(low[held > 0].sum()))
 
     @staticmethod
-    def _shares(low: np.ndarray, high: np.ndarray, held: np.ndarray, weight: np.ndarray, capacity: int) -> np.ndarray:
-        total_high = int(high.sum())
-        if total_high <= capacity:
+    def _shares(jobs: JobsView, low: np.ndarray, high: np.ndarray, capacity: int) -> np.ndarray:
+        weight = None if jobs.weigh_alike else jobs.weight
+        total = level_totals(low, high)
+        if total[-1] <= capacity:
             return high
-        weights = None if (weight == weight[0]).all() else weight
-        if int(low.sum()) <= capacity:
-            return fill(low, high, weights, capacity)
-        order = (held == 0).argsort(kind="stable")  # running jobs first, then waiting ones, each in submit order
-        granted = first_fit(order, low, capacity)
-        admitted = granted.nonzero()[0]
+        if total[0] <= capacity:
+            return _fill_level(low, high, total, capacity) if weight is None else fill(low, high, weight, capacity)
+        order = (jobs.gpus_held == 0).argsort(kind="stable")  # running jobs first, then waiting, each in submit order
+        admitted = first_fit(order, low, capacity).nonzero()[0]
         share = np.zeros_like(low)
         if not admitted.size:
             return share
-        chosen = None if weights is None else weights[admitted]
+        chosen = None if weight is None else weight[admitted]
         share[admitted] = fill(low[admitted], high[admitted], chosen, capacity)
         return share
 

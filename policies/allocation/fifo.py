@@ -10,7 +10,7 @@ from policies.errors import PolicyError
 from policies.job import Job
 from policies.plan import Draft
 from policies.registry import register
-from policies.serving import rank, start_in_order
+from policies.serving import gpus_on_closed, rank, start_in_order
 from policies.view import ClusterView
 
 
@@ -21,7 +21,7 @@ class Fifo:
 
     `backfill` says what happens behind a job that does not fit: `false` stops there; `true` skips it, with no promise
     to it; `easy` (Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995) reserves the earliest time at which it fits
-    by the estimates, and starts later jobs only where they don't delay that.
+    by the estimates, counting GPUs wherever they are, and starts later jobs only where they don't delay that.
     """
 
     idle_without_pending: ClassVar[bool] = True
@@ -51,11 +51,15 @@ class Fifo:
         running = gpus.nonzero()[0]
         end_s = now_s + jobs.remaining_s[running]
         order = rank(end_s)
-        freed = draft.free_gpus + gpus[running][order].cumsum()
+        frees = gpus[running]
+        if view.nodes.closed_held_gpus:  # what ends on draining nodes frees nothing
+            frees -= [gpus_on_closed(jobs[row], view) for row in running.tolist()]
+        freed = draft.free_gpus + frees[order].cumsum()
         first = int(freed.searchsorted(head.num_gpus))
         if first == freed.size:
             return  # it fits at no time known now: nodes are to come, or it is larger than the cluster
-        shadow_s, spare = float(end_s[order[first]]), int(freed[first]) - head.num_gpus
+        shadow_s = float(end_s[order[first]])
+        spare = int(freed[int(end_s[order].searchsorted(shadow_s, "right")) - 1]) - head.num_gpus
         for job in queue:
             if draft.free_gpus <= 0:
                 return

@@ -73,12 +73,23 @@ class Las:
 
         runs = draft.gpus_column()
         waiting = 2 * queue + (runs == 0)
-        self._order.keep(view, rows[waiting[rows].argsort(kind="stable")])
+        self._order.keep(rows[waiting[rows].argsort(kind="stable")])
         demotable = ((runs > 0) & (queue < len(self.limits))).nonzero()[0]
         if demotable.size:
             left = np.asarray(self.limits)[queue[demotable]] - attained[demotable]
             wait_s = float((left if by_time else left / runs[demotable]).min())
-            draft.wake_at(max(view.now_s + wait_s, math.nextafter(view.now_s, math.inf)))
+            self._wake(view, draft, view.now_s + wait_s)
+        if self.promote_factor:
+            starving = (runs == 0) & (queue > 0) & (jobs.executed_s > 0)
+            since_s = np.where(held > 0, view.now_s, jobs.last_change_s)
+            due_s = (since_s + self.promote_factor * jobs.executed_s)[starving]
+            if due_s.size:
+                self._wake(view, draft, float(due_s.min()))
+
+    @staticmethod
+    def _wake(view: ClusterView, draft: Draft, time_s: float) -> None:
+        """Asks for a decision then, or where rounding puts that at now, at the next number."""
+        draft.wake_at(max(time_s, math.nextafter(view.now_s, math.inf)))
 
     def _to_the_end(
         self, rows: np.ndarray, moved: np.ndarray, queue: np.ndarray, attained: np.ndarray, speed: np.ndarray

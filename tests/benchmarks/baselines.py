@@ -227,9 +227,9 @@ class ProcessFairShare(ProcessPerJob):
 
 
 def poisson_jobs(num_jobs: int, num_gpus: int, load: float, *, elastic: bool = False, seed: int = 0) -> JobTable:
-    """Poisson arrivals, exponential durations; 1, 2, 4 or 8 GPUs, or elastic 1..8 asking for 4."""
+    """Poisson arrivals, exponential durations; 1, 2, 4 or 8 GPUs, or elastic 1..4 asking for 2."""
     rng = np.random.default_rng(seed)
-    gpus = np.full(num_jobs, 4) if elastic else rng.choice([1, 2, 4, 8], num_jobs, p=[0.6, 0.2, 0.1, 0.1])
+    gpus = np.full(num_jobs, 2) if elastic else rng.choice([1, 2, 4, 8], num_jobs, p=[0.6, 0.2, 0.1, 0.1])
     duration_s = rng.exponential(3600.0, num_jobs) + 1.0
     rate = load * num_gpus / (gpus * duration_s).mean()
     columns = {
@@ -237,6 +237,6 @@ def poisson_jobs(num_jobs: int, num_gpus: int, load: float, *, elastic: bool = F
         "num_gpus": gpus,
         "duration_s": duration_s,
         "min_gpus": np.ones(num_jobs) if elastic else gpus,
-        "max_gpus": np.full(num_jobs, 8) if elastic else gpus,
+        "max_gpus": np.full(num_jobs, 4) if elastic else gpus,
     }
     return JobTable.from_columns(columns)

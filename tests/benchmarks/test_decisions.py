@@ -20,7 +20,7 @@ pytestmark = pytest.mark.benchmark_suite
 GPUS_PER_NODE = 4
 PAUSE_S = 30.0
 # policy -> (elastic, pause a rescale, load, GPUs for about 1,000 and about 100 active jobs)
-CASES = {"srtf": (False, 0.0, 0.97, 2200, 220), "fair_share": (True, PAUSE_S, 0.9, 4400, 440)}
+CASES = {"srtf": (False, 0.0, 0.97, 2200, 220), "fair_share": (True, PAUSE_S, 0.985, 4000, 400)}
 
 
 def measure(policy: str, jobs: JobTable, num_gpus: int, pause_s: float, folder: Path) -> tuple[float, int, float]:
