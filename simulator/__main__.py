@@ -32,6 +32,7 @@ from workloads import WorkloadError
 _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
 _NO_LABELS = ("seed", "check", "figures", "progress", "resume", "plugins")
+_EXPERIMENT, _GLOBAL = "experiment", "@_global_"  # an experiment's settings are those of a run, not below `experiment`
 FAILED, MISUSED, STOPPED = 1, 2, 130  # exit codes
 
 
@@ -133,7 +134,7 @@ def _complain(message: str) -> None:
 def _parse(arguments: Sequence[str]) -> list[Override]:
     """The overrides among the arguments."""
     parser = OverridesParser.create()
-    return [parser.parse_override(each) for each in arguments if "=" in each and not each.startswith("-")]
+    return [parser.parse_override(argument) for argument in arguments if _is_override(argument)]
 
 
 def _plugins(overrides: Sequence[Override]) -> list[str]:
@@ -155,32 +156,47 @@ def _store_choices() -> None:
 
 
 def _prepared(arguments: Sequence[str], overrides: Sequence[Override]) -> list[str]:
-    """The arguments, changed in two ways.
+    """The arguments, changed where Hydra alone would need more of the user.
 
-    What lies inside an option that is a mapping (`workload.columns.submit_s=…`) is let in as new; whether it may be
-    there is checked when the option is read. In a sweep, what is alike in all runs is kept out of their folders' names.
+    Flags come first, since argparse lets them not part the overrides. What lies inside an option that is a mapping
+    (`workload.columns.submit_s=…`) is let in as new; whether it may be there is checked when the option is read. In a
+    sweep, what is alike in all runs is kept out of their folders' names.
     """
-    prepared = [_opened(argument) for argument in arguments]
+    before = ["", *arguments]
+    flags = [
+        argument
+        for argument, last in zip(arguments, before, strict=False)
+        if argument.startswith("-") or (last.startswith("-") and not _is_override(argument))
+    ]
+    prepared = flags + [_opened(argument) for argument in arguments if argument not in flags]
     alike = [each.key_or_group for each in overrides if not each.is_sweep_override()]
-    if any(argument in ("-m", "--multirun") for argument in arguments) and alike:
+    if alike and ("-m" in flags or "--multirun" in flags):
         prepared.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(alike)}]")
     return prepared
 
 
+def _is_override(argument: str) -> bool:
+    return "=" in argument and not argument.startswith("-")
+
+
 def _opened(argument: str) -> str:
-    key = argument.partition("=")[0]
-    is_inside = key.count(".") >= 2 and not argument.startswith(("-", "+", "~", "hydra."))
-    return f"++{argument}" if is_inside and "=" in argument else argument
+    key, _, value = argument.partition("=")
+    if key == _EXPERIMENT:
+        return f"{_EXPERIMENT}{_GLOBAL}={value}"
+    is_inside = key.count(".") >= 2 and not key.startswith(("+", "~", "hydra."))
+    return f"++{argument}" if is_inside else argument
 
 
 def _labels(about: Any) -> dict[str, Any]:
     """What was chosen of each group, and the options that were set by hand."""
     choices = about.runtime.choices
-    labels = {group: choices[group] for group in (*GROUPS, "experiment") if choices.get(group)}
+    labels = {group: choices[group] for group in GROUPS}
+    if choices.get(_EXPERIMENT + _GLOBAL):
+        labels[_EXPERIMENT] = choices[_EXPERIMENT + _GLOBAL]
     for text in about.overrides.task:
         override = OverridesParser.create().parse_override(text)
         key = override.key_or_group
-        if key not in labels and key not in (*_NO_LABELS, *GROUPS, "experiment"):
+        if key not in labels and key not in (*_NO_LABELS, _EXPERIMENT):
             labels[key] = override.get_value_element_as_str()
     return labels
 

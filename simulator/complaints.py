@@ -46,7 +46,7 @@ def of_composing(error: BaseException, groups: Iterable[str]) -> str:
         return f"{given[1] if given else cause.full_key}: {what}"
     override = getattr(error, "override", None)
     if override is not None:
-        reason = (str(error).splitlines() + ["no value"])[1]
+        reason = [*str(error).splitlines(), "no value"][1]
         return f"{override!r} can't be read ({reason}): it must read OPTION=VALUE"
     return " ".join(str(error).split())
 

@@ -57,9 +57,9 @@ def show_table(summary: Mapping[str, Any], title: str) -> None:
 
 def line(summary: Mapping[str, Any]) -> str:
     """The same in one line, for one run of many."""
-    wanted = ("finished / submitted", "JCT mean", "cost")
-    shown = ", ".join(f"{what} {how_much}" for what, how_much in rows(summary) if what in wanted)
-    return f"{shown}{''.join(f'; note: {note}' for note in summary['notes'])}"
+    told = dict(rows(summary))
+    shown = ", ".join(f"{what} {told[what]}" for what in ("JCT mean", "queueing mean", "GPU utilisation", "cost"))
+    return f"{told['finished / submitted']} finished, {shown}{''.join(f'; note: {n}' for n in summary['notes'])}"
 
 
 def rows(summary: Mapping[str, Any]) -> Rows:

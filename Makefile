@@ -1,0 +1,44 @@
+# make demo | test | bench | lint | format: the first of them sets up .venv.
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test bench lint format setup
+.DEFAULT_GOAL := setup
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@python="$${PYTHON:-}"; \
+	for each in $$python $(BIN)/python python3 python3.13 python3.12 python3.11; do \
+	  if "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$each"; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+	  echo "error: Python 3.11 or later is needed; found: $$(python3 --version 2>&1). Set PYTHON=/path/to/python" >&2; \
+	  exit 1; \
+	fi; \
+	[ -x $(BIN)/python ] || "$$found" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Policies × ways of scaling on the same jobs, then one table and figures, in demo/.
+demo: $(READY)
+	rm -rf demo
+	$(BIN)/python -m simulator -m experiment=demo hydra.sweep.dir=demo resume=false \
+	  allocation=fifo,srtf,las,fair_share scaling=static,threshold
+	$(BIN)/python -m simulator.compare demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m pytest -m benchmark_suite -s tests/benchmarks $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
