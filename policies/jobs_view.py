@@ -171,6 +171,9 @@ class JobsView:
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs.values())
 
+    def __contains__(self, job: Job) -> bool:
+        return self._jobs.get(job.seq) is job
+
     def __getitem__(self, row: int) -> Job:
         """The job of a row of the columns."""
         return self._listed()[row]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,10 @@ class Draft:
         """What the job has in this draft."""
         gang = self._gangs.get(job)
         return job.gpus_held if gang is None else gang[0]
+
+    def changes(self) -> Iterator[tuple[Job, int]]:
+        """What this draft has given so far: (job, its GPUs), in the order of giving."""
+        return ((job, gang[0]) for job, gang in self._gangs.items())
 
     def gpus_column(self) -> np.ndarray:
         """What every active job has in this draft; shape (J,), aligned with `view.jobs`."""

@@ -40,6 +40,7 @@ class KeptOrder:
     def __init__(self) -> None:
         self._rows: np.ndarray = np.zeros(0, np.int64)  # in order
         self._seen = 0  # departures that `_rows` knows of
+        self.num_new = 0  # jobs at the end that the last call of `rows` met for the first time
 
     def rows(self, view: ClusterView) -> np.ndarray:
         """The rows of the active jobs in the kept order; shape (J,)."""
@@ -51,7 +52,8 @@ class KeptOrder:
                 rows = np.concatenate((rows[:place], rows[place + 1 :]))
                 rows -= rows > row
         self._seen = len(departures)
-        if rows.size < len(jobs):
+        self.num_new = len(jobs) - rows.size
+        if self.num_new:
             rows = np.concatenate((rows, np.arange(rows.size, len(jobs))))
         self._rows = rows
         return rows
