@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         overrides = _parse(given)
         import_plugins(_plugins(overrides))
-        _store_choices()
+        store_choices()
         with _command_line(_prepared(given, overrides)):
             _app()
     except Reported as reported:
@@ -147,7 +147,7 @@ def _plugins(overrides: Sequence[Override]) -> list[str]:
     return []
 
 
-def _store_choices() -> None:
+def store_choices() -> None:
     """Makes every policy a choice of its group, typed by its fields."""
     store = ConfigStore.instance()
     store.store(name="run_schema", node=root_schema(), provider="simulator")

@@ -15,7 +15,13 @@ from workloads.options import nearest
 
 _HERE = Path(__file__).resolve().parent
 _OURS = (_HERE, _HERE.parent / "policies" / "controller.py")
-_KINDS = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "a text"}
+_KINDS = {
+    "Float": "a number",
+    "Integer": "a whole number",
+    "Boolean": "true or false",
+    "bool": "true or false",
+    "String": "a text",
+}
 _EXTRAS = {
     "hydra/launcher/joblib": "sweep",
     "hydra/sweeper/filter": "sweep",
@@ -41,7 +47,7 @@ def of_composing(error: BaseException, groups: Iterable[str]) -> str:
         return f"{group[1]}: unknown group{nearest(group[1], groups)}"
     if isinstance(cause, OmegaConfBaseException):
         given = re.match(r"Error merging override \+*(.*)", str(error))
-        kind = re.search(r"could not be converted to (\w+)", str(cause))
+        kind = re.search(r"(?:could not be converted to|is not a valid) (\w+)", str(cause))
         what = f"must be {_KINDS.get(kind[1], kind[1])}" if kind else str(cause).splitlines()[0]
         return f"{given[1] if given else cause.full_key}: {what}"
     override = getattr(error, "override", None)

@@ -32,6 +32,10 @@ class ProgressBar:
         if self._bar:
             self._bar.stop()
 
+    @property
+    def is_shown(self) -> bool:
+        return self._bar is not None
+
     def __call__(self, num_done: int, num_jobs: int, now_s: float) -> None:
         """Told by the simulation every thousand decisions or so."""
         if not self._is_wanted or time.monotonic() - self._begin_s < _QUIET_S:

@@ -1,0 +1,129 @@
+"""Sweeps: where runs go, what is kept, what a failure stops, and the launchers that the extras bring."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from command import QUIET, Command
+
+from policies import ClusterView, Draft
+from policies.allocation.las import Las
+
+SWEEP = (*QUIET, "hydra.sweep.dir=sweep")
+TWO = (*SWEEP, "allocation=fifo,las")
+
+
+def runs() -> list[str]:
+    return sorted(path.parent.name for path in Path("sweep").glob("*/summary.json"))
+
+
+def plugin(name: str, extra: str) -> pytest.MarkDecorator:
+    is_there = find_spec("hydra_plugins") is not None and find_spec(f"hydra_plugins.{name}") is not None
+    return pytest.mark.skipif(not is_there, reason=f"needs pip install -e '.[{extra}]'")
+
+
+def test_runs_lie_in_folders_named_after_what_differs(command: Command) -> None:
+    told = command(*SWEEP, "-m", "allocation=fifo,las", "seed=range(2)")
+    assert told.code == 0, told.err
+    assert runs() == [f"allocation={policy},seed={seed}" for policy in ("fifo", "las") for seed in (0, 1)]
+    assert "sweep/allocation=las,seed=1: 40 / 40 finished, JCT mean" in told.out
+    assert "\x1b" not in told.out
+
+
+def test_what_is_finished_is_kept(command: Command) -> None:
+    assert command("-m", *TWO).code == 0
+    before = {name: Path("sweep", name, "environment.json").stat().st_mtime_ns for name in runs()}
+    Path("sweep/allocation=las/summary.json").unlink()  # as if it had been interrupted
+    told = command("-m", *SWEEP, "allocation=fifo,las,srtf")
+    assert "allocation=fifo: finished already with the same settings; kept (resume=false runs it anew)" in told.out
+    after = {name: Path("sweep", name, "environment.json").stat().st_mtime_ns for name in runs()}
+    assert list(after) == ["allocation=fifo", "allocation=las", "allocation=srtf"]
+    assert after["allocation=fifo"] == before["allocation=fifo"]
+    assert after["allocation=las"] != before["allocation=las"]
+
+
+@pytest.mark.parametrize("change", ["resume=false", "workload.num_jobs=30"])
+def test_what_is_asked_for_anew_or_has_changed_is_run(command: Command, change: str) -> None:
+    one = (*SWEEP, "allocation=fifo,las")
+    assert command("-m", *one).code == 0
+    told = command("-m", *one, change)
+    assert "kept" not in told.out
+    assert told.out.count("finished, JCT mean") == 2
+
+
+def test_a_run_that_fails_stops_no_other(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(self: Las, view: ClusterView, draft: Draft) -> None:
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(Las, "allocate", allocate)
+    told = command("-m", *SWEEP, "allocation=las,fifo")
+    assert told.code == 1
+    assert "RuntimeError: not today" in told.err
+    assert runs() == ["allocation=fifo"]
+    assert "not today" in json.loads(Path("sweep/allocation=las/unfinished.json").read_text())["why"]
+
+
+def test_choices_are_checked_before_the_first_run(command: Command) -> None:
+    told = command("-m", *SWEEP, "allocation=fifo,ffo")
+    assert told.code == 2
+    assert "allocation=ffo: unknown choice; did you mean fifo?" in told.err
+    assert runs() == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "module", "extra"),
+    [
+        ("hydra/launcher=cores", "hydra_joblib_launcher", "sweep"),
+        ("hydra/launcher=ray_local", "hydra_ray_launcher", "ray"),
+        ("hydra/launcher=ray_cluster", "hydra_ray_launcher", "ray"),
+        ("hydra/launcher=slurm", "hydra_submitit_launcher", "slurm"),
+        ("hydra/sweeper=resume", "filter", "sweep"),
+    ],
+)
+def test_an_extra_that_is_not_there(command: Command, choice: str, module: str, extra: str) -> None:
+    if find_spec("hydra_plugins") is not None and find_spec(f"hydra_plugins.{module}") is not None:
+        pytest.skip("it is there")
+    told = command("-m", *TWO, choice)
+    assert told.code == 2
+    assert f"pip install -e '.[{extra}]'" in told.err
+    assert told.err.count("\n") == 1
+
+
+@plugin("filter", "sweep")
+def test_the_resuming_sweeper_launches_what_is_missing(command: Command) -> None:
+    assert command("-m", *TWO).code == 0
+    told = command("-m", *SWEEP, "allocation=fifo,las,srtf", "hydra/sweeper=resume")
+    assert told.code == 0, told.err
+    assert "Launching 1 jobs" in told.out
+    assert runs() == ["allocation=fifo", "allocation=las", "allocation=srtf"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("cores", marks=plugin("hydra_joblib_launcher", "sweep")),
+        pytest.param("ray_local", marks=plugin("hydra_ray_launcher", "ray")),
+    ],
+)
+def test_two_runs_in_processes_of_their_own(command: Command, launcher: str) -> None:
+    (command.folder / "my_policies.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from policies import register\n"
+        "from policies.allocation.fifo import Fifo\n"
+        '@register("allocation", "mine")\n'
+        "@dataclass\n"
+        "class Mine(Fifo):\n"
+        "    pass\n"
+    )
+    arguments = ("-m", *SWEEP, f"hydra/launcher={launcher}", "plugins=[my_policies]", "allocation=mine,las")
+    told = command.end_of(command.apart(*arguments, env={"RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}))
+    assert told.code == 0, told.err
+    assert runs() == ["allocation=las", "allocation=mine"]
+    here = command("-m", *QUIET, "plugins=[my_policies]", "allocation=las", "hydra.sweep.dir=here")
+    assert here.code == 0, here.err
+    for name in ("summary.json", "config.yaml", "jobs.parquet"):  # as in this process
+        assert Path("sweep/allocation=las", name).read_bytes() == Path("here", name).read_bytes()

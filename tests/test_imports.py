@@ -1,0 +1,61 @@
+"""The direction of imports, and what is loaded to start."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("policies", "workloads", "simulator")
+FORBIDDEN = {
+    "policies": {"workloads", "simulator", "real_backend", "torch", "simpy", "hydra", "omegaconf", "conf"},
+    "workloads": {"policies", "simulator", "real_backend", "torch", "simpy"},
+    "simulator": {"real_backend", "torch"},
+}
+LATE = ("torch", "matplotlib", "seaborn", "scipy")  # slow: imported where they are used
+
+
+def imports(file: Path) -> set[str]:
+    """The top-level packages that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_direction(package: str) -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): sorted(found)
+        for file in (ROOT / package).rglob("*.py")
+        if (found := imports(file) & FORBIDDEN[package])
+    }
+    assert wrong == {}
+
+
+def test_only_main_modules_touch_hydra() -> None:
+    users = {
+        str(file.relative_to(ROOT))
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+        if "hydra" in imports(file)
+    }
+    assert users == {"simulator/__main__.py", "workloads/__main__.py"}
+
+
+def test_what_is_slow_is_not_loaded_to_start() -> None:
+    code = (
+        "import sys, simulator, simulator.simulation\n"
+        "from simulator.__main__ import main\n"
+        "assert main(['--cfg', 'job']) == 0\n"
+        f"print('late:', [name for name in {LATE!r} if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stdout.splitlines()[-1] == "late: []"
