@@ -110,6 +110,9 @@ class _Block:
         data = self._data
         if row == data.shape[1]:
             self._show(np.hstack((data, np.zeros_like(data))), len(self._moving))
+        self.put(row, job)
+
+    def put(self, row: int, job: Job) -> None:
         for column, value in zip(self._written, self._values_of(job), strict=True):
             column[row] = value
 
@@ -124,7 +127,7 @@ class _Block:
 # Column groups: what is asked for together is kept together. The number says how many, from the left, a change of
 # GPUs changes.
 _GROUPS: tuple[tuple[tuple[str, ...], int, type], ...] = (
-    (("gpus_held", "min_gpus", "max_gpus", "num_gpus"), 3, np.int64),
+    (("gpus_held", "min_gpus", "max_gpus", "num_gpus"), 1, np.int64),
     (("left_at_anchor_s", "anchor_s", "rate"), 3, np.float64),
     (("since_s", "service_at_since_gpu_s", "executed_at_since_s"), 3, np.float64),
     (("seq", "priority"), 0, np.int64),
@@ -283,7 +286,14 @@ class JobsView:
             self._departures.append(row)
 
     def update(self, job: Job) -> None:
-        """Mirrors a change of what the job holds."""
+        """Mirrors a change of what the job holds, and of its bounds (a moldable job that starts or stops)."""
+        if self._moving:
+            row = bisect_left(self._seqs, job.seq)
+            for block in self._moving:
+                block.put(row, job)
+
+    def update_gpus(self, job: Job) -> None:
+        """The same where its bounds are as they were, at half the cost."""
         row = bisect_left(self._seqs, job.seq)
         for block in self._moving:
             block.update(row, job)

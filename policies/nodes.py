@@ -52,8 +52,8 @@ class Nodes:
         self.memory_free_gib: list[float] = []
         self.masks: list[int] = [0]  # masks[f]: open nodes with exactly f free GPUs
         self.open_mask = 0
-        self._closed: set[int] = set()
-        self._bit_of: list[int] = []  # 1 << node, made once
+        self.closed: set[int] = set()  # the others
+        self.bit_of: list[int] = []  # 1 << node, made once: with many nodes that costs as much as using it
         self.capacity_gpus = 0  # of open nodes
         self.closed_held_gpus = 0  # held on closed nodes
         self.has_limits = False  # of CPU or memory, on any node, with jobs that ask for some
@@ -74,7 +74,7 @@ class Nodes:
         self.memory_free_gib.append(size.memory_gib)
         self.masks += [0] * (size.num_gpus + 1 - len(self.masks))  # in place: `space` shares it
         bit = 1 << node
-        self._bit_of.append(bit)
+        self.bit_of.append(bit)
         self.masks[size.num_gpus] |= bit
         self.open_mask |= bit
         self.capacity_gpus += size.num_gpus
@@ -84,8 +84,8 @@ class Nodes:
 
     def close(self, node: int) -> None:
         """The node takes no new gangs from now on; what runs there stays."""
-        if node not in self._closed:
-            self._closed.add(node)
+        if node not in self.closed:
+            self.closed.add(node)
             self.open_mask ^= 1 << node
             self.masks[self.free[node]] ^= 1 << node
             self.capacity_gpus -= self.sizes[node].num_gpus
@@ -93,8 +93,8 @@ class Nodes:
 
     def reopen(self, node: int) -> None:
         """A closed node takes gangs again."""
-        if node in self._closed:
-            self._closed.remove(node)
+        if node in self.closed:
+            self.closed.remove(node)
             self.open_mask |= 1 << node
             self.masks[self.free[node]] |= 1 << node
             self.capacity_gpus += self.sizes[node].num_gpus
@@ -102,16 +102,16 @@ class Nodes:
 
     def open_gpus(self, placement: Placement) -> int:
         """Of these GPUs, how many are on open nodes."""
-        return sum(gpus for node, gpus in placement if node not in self._closed)
+        return sum(gpus for node, gpus in placement if node not in self.closed)
 
     def hold(self, job: Job, placement: Placement, sign: int = 1) -> None:
         """The job takes (sign 1) or gives back (-1) these GPUs."""
-        free, masks, bit_of = self.free, self.masks, self._bit_of
+        free, masks, bit_of = self.free, self.masks, self.bit_of
         for node, gpus in placement:
             before = free[node]
             free[node] = after = before - sign * gpus
             bit = bit_of[node]
-            if node not in self._closed:
+            if node not in self.closed:
                 masks[before] ^= bit
                 masks[after] ^= bit
             else:
@@ -152,7 +152,7 @@ class Space:
 
     def room(self, job: Job, node: int) -> int:
         """How many GPUs of an open node the job can have: those free that its CPUs and memory allow; 0 if closed."""
-        if not self._nodes.open_mask >> node & 1:
+        if node in self._nodes.closed:
             return 0
         room = self.free(node)
         if self._nodes.has_limits:
@@ -207,10 +207,10 @@ class Space:
         for node, gpus in placement:
             before = self.free(node)
             after = self._free[node] = before - sign * gpus
-            bit = 1 << node
-            if nodes.open_mask & bit:
+            if node not in nodes.closed:
+                bit = nodes.bit_of[node]
                 masks[before] ^= bit
-                masks[after] |= bit
+                masks[after] ^= bit
             if nodes.has_limits:
                 cpus, memory = self._cpus, self._memory
                 cpus[node] = cpus.get(node, nodes.cpus_free[node]) - sign * gpus * job.cpus_per_gpu

@@ -208,6 +208,8 @@ def _more(change: tuple[int, Job, int]) -> int:
 
 def merged(held: Placement, added: Placement) -> Placement:
     """Two placements of one job as one, nodes in the order in which they came."""
+    if len(held) == len(added) == 1 and held[0][0] == added[0][0]:
+        return ((held[0][0], held[0][1] + added[0][1]),)
     gpus = dict(held)
     for node, count in added:
         gpus[node] = gpus.get(node, 0) + count
@@ -218,6 +220,9 @@ def split(held: Placement, num_gpus: int) -> tuple[Placement, Placement]:
     """(kept, given back): gives back from the nodes with the fewest of the job's GPUs first, later ones on ties."""
     if not held:
         return held, held
+    if len(held) == 1:
+        node, count = held[0]
+        return ((node, count - num_gpus),), ((node, num_gpus),)
     kept, back = dict(held), []
     for _, (node, count) in sorted(enumerate(held), key=lambda part: (part[1][1], -part[0])):
         use = min(count, num_gpus)

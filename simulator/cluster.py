@@ -277,8 +277,9 @@ class SimulatedCluster:
         job.nodes = placement
         if self._has_moldable:
             self._set_bounds(job)
-        if self._jobs.has_columns:
             self._jobs.update(job)
+        elif self._jobs.has_columns:
+            self._jobs.update_gpus(job)
         self._record_allocation((now_s, job.seq, gpus, job.rate, pause_s, job.left_s))
         self._record_placement(placement)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from heapq import heappop, heappush
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -134,19 +133,27 @@ class ProcessPerJob:
         self.num_decisions = 0
         self.total_s = 0.0
 
-    def run(self, until: int) -> None:
-        """Runs until `until` jobs have been submitted and all of them are done."""
-        self.env.process(self._source(until))
-        self.env.run()
+    def fill(self, num_jobs: int) -> None:
+        """Starts with the first jobs of the table all there."""
+        for seq in range(num_jobs):
+            self._start(seq)
+        self.env.run(until=1e-9)
+        self.reallocate()
 
-    def _source(self, until: int) -> Generator[Any, Any, None]:
-        table = self.jobs
-        submit_s = [0.0, *table.submit_s[:until].tolist()]
-        for seq, (before_s, at_s) in enumerate(pairwise(submit_s)):
-            yield self.env.timeout(at_s - before_s)
-            job = ProcessJob(self, seq)
-            self.active[seq] = job
-            job.process = self.env.process(job.live())
+    def go_on(self, first: int, last: int) -> None:
+        """Submits jobs `first` to `last` at the gaps that the table has between them, and ends with the last."""
+        gaps_s = np.diff(self.jobs.submit_s[first - 1 : last]).tolist()
+        self.env.run(until=self.env.process(self._source(first, gaps_s)))
+
+    def _start(self, seq: int) -> None:
+        job = ProcessJob(self, seq)
+        self.active[seq] = job
+        job.process = self.env.process(job.live())
+
+    def _source(self, first: int, gaps_s: list[float]) -> Generator[Any, Any, None]:
+        for seq, gap_s in enumerate(gaps_s, first):
+            yield self.env.timeout(gap_s)
+            self._start(seq)
             yield self.env.timeout(0)  # let it get to where it can be interrupted
             self.reallocate()
 

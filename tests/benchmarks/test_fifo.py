@@ -71,7 +71,7 @@ print(json.dumps([used_s, (after - before) / 1024]))
 def test_a_million_jobs_take_ten_times_as_long_and_little_memory() -> None:
     def measure(num_jobs: int) -> tuple[float, float]:
         root = Path(__file__).parents[2]
-        command = [sys.executable, "-c", _PEAK, str(num_jobs)]
+        command = [sys.executable, "-c", _MEASURE, str(num_jobs)]
         used_s, grown_mb = json.loads(
             subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
         )

@@ -40,7 +40,7 @@ def test_philly(policy: str, options: dict[str, float], tmp_path: Path) -> None:
     rate = len(jobs) / used_s
     print(
         f"\nphilly, {policy}{', all jobs elastic' if options else ''}: {rate:,.0f} jobs per CPU-second "
-        f"({used_s:.1f} s, of it {loaded_s - begin_s:.1f} s reading the trace; {run.facts['num_decisions']:,} decisions;"
-        f" at least {LEAST:,}, aim {AIM:,})"
+        f"({used_s:.1f} s, of it {loaded_s - begin_s:.1f} s reading the trace; {run.facts['num_decisions']:,}"
+        f" decisions; at least {LEAST:,}, aim {AIM:,})"
     )
     assert rate >= LEAST
