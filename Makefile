@@ -26,7 +26,7 @@ demo: $(READY)
 	rm -rf demo
 	$(BIN)/python -m simulator -m experiment=demo hydra.sweep.dir=demo resume=false \
 	  allocation=fifo,srtf,las,fair_share scaling=static,threshold
-	$(BIN)/python -m simulator.compare demo
+	$(BIN)/python -m simulator.compare demo --baseline allocation=fifo,scaling=static
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

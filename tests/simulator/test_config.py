@@ -69,7 +69,8 @@ def test_the_root_file_names_every_setting() -> None:
     given = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
     assert isinstance(given, dict)
     own = {str(name): value for name, value in given.items() if name not in ("defaults", "hydra", "monitor")}
-    defaults = {each.name: getattr(RunConfig(**dict.fromkeys(GROUPS, {})), each.name) for each in fields(RunConfig)}
+    config = RunConfig(**{group: {} for group in GROUPS})
+    defaults = {each.name: getattr(config, each.name) for each in fields(RunConfig)}
     assert own == {name: value for name, value in defaults.items() if name not in (*GROUPS, "monitor")}
 
 
@@ -102,12 +103,11 @@ def test_a_price_has_a_dated_source(file: Path) -> None:
 
 
 def test_settings_arrive(settings: Compose) -> None:
-    setup = Setup(
-        read_config(
-            settings("workload=synthetic", "workload.num_jobs=3", "cluster.num_nodes=2", "overheads=sia", "seed=7",
-                     "estimates=noisy", "estimates.sigma=0.25", "decide=rounds", "monitor.delay_s=5", "scaling=threshold")
-        )
-    )  # fmt: skip
+    given = (
+        *("workload=synthetic", "workload.num_jobs=3", "cluster.num_nodes=2", "overheads=sia", "seed=7"),
+        *("estimates=noisy", "estimates.sigma=0.25", "decide=rounds", "monitor.delay_s=5", "scaling=threshold"),
+    )
+    setup = Setup(read_config(settings(*given)))
     scenario = setup.scenario(setup.load())
     assert len(scenario.jobs) == 3
     assert scenario.pools[0].num_nodes == 2
