@@ -31,6 +31,7 @@ _NAMED_S = (
 )
 _STYLE: Any = {
     "svg.hashsalt": "simulator",  # the same run gives the same bytes
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -40,8 +41,7 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#9ca3af",
-    "axes.axisbelow": True,
-    "axes.grid": True,
+    "axes.linewidth": 0.8,
     "grid.color": "#e5e7eb",
     "grid.linewidth": 0.8,
     "legend.frameon": False,
@@ -49,6 +49,16 @@ _STYLE: Any = {
     "text.color": INK,
     "xtick.color": "#374151",
     "ytick.color": "#374151",
+    "xtick.bottom": True,
+    "ytick.left": True,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "axes.labelsize": 9.5,
+    "legend.fontsize": 9.5,
+    "xtick.major.size": 3.5,
+    "ytick.major.size": 3.5,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
 }
 
 
@@ -61,13 +71,14 @@ def new_figure(
     Args:
         h_pad: inches above and below each row.
     """
-    import matplotlib as mpl  # slow to import
+    import matplotlib as mpl  # slow to import, as seaborn is
+    import seaborn as sns
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        sns.set_theme(style="whitegrid", palette=list(PALETTE), rc=_STYLE)
         top = 1 - (0.56 if subtitle else 0.36) / height_in
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=h_pad, rect=(0, 0, 1, top))
         figure = Figure(figsize=(width_in, height_in), layout=layout)
