@@ -212,13 +212,11 @@ def _work(books: _Books) -> Iterator[str]:
     wrong = _differ(lost_in_all, jobs["lost_work_s"].to_numpy(), _REL * asked)
     yield from _jobs(books, "lost work that is not that of the preemptions", wrong)
 
-    # Going on while others join: at the old gang's rate, or 0 where all wait.
-    paused = books.pause_s > 0
-    joining = np.divide(given, books.pause_s, out=np.zeros_like(given), where=paused)
+    # What goes on while others join does so at the old gang's rate at most (at 0 where all wait).
+    joining = np.divide(given, books.pause_s, out=np.zeros_like(given), where=books.pause_s > 0)
     going = np.where(ran_s >= 0, np.roll(books.rate, 1), np.roll(joining, 1))
     going[books.is_first] = 0.0
-    credit = np.where(np.abs(given - going * books.pause_s) <= slack, given, 0.0)
-    wrong = (books.gpus > 0) & (np.abs(given - credit) > slack)
+    wrong = (books.gpus > 0) & ((given < -slack) | (given > going * books.pause_s + slack))
     yield from _changes(books, "work that does not fall as rate x time", wrong)
 
     ends = books.is_last & books.state("finished")[books.job]

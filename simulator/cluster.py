@@ -68,7 +68,7 @@ class SimulatedCluster:
         self._events_decide = decide == DecideOptions()
         self._may_idle = controller.idle_without_pending
         self._finishes: list[tuple[float, int, SimJob]] = []
-        self._pushed = self._num_running = 0
+        self._num_running = 0
         self._record_allocation = recorder.allocations.numbers.extend
         self._record_placement = recorder.allocations.placements.append
         self._record_decision = recorder.decisions.numbers.extend
@@ -84,6 +84,7 @@ class SimulatedCluster:
         self.held_gpus = 0
         self.num_decisions = 0
         self.num_finished = 0
+        self.num_starts = 0  # and rescales
         # Set by the simulation: what scales pools, and what is to be told.
         self.scale: Callable[[str, int], None] = _no_pools
         self.draining: Sequence[object] = ()  # nodes that wait for their jobs to go ...
@@ -262,7 +263,7 @@ class SimulatedCluster:
                 pause_s = job.start(now_s, rate, gpus, costs)
                 self._pending.remove(job)
                 self._num_running += 1
-            self._pushed = pushed = self._pushed + 1
+            self.num_starts = pushed = self.num_starts + 1
             heappush(self._finishes, (job.finish_s, pushed, job))
         else:
             job.preempt(now_s, self._table.checkpoint_interval_s[job.seq], costs)

@@ -76,6 +76,11 @@ class SimJob(Job):
             self.idle_moves = 0 if ran_s > 0 or self.joining_rate else self.idle_moves + 1
         self.since_s = now_s
 
+    def left_now_s(self, now_s: float) -> float:
+        """Work left at a time since the last change."""
+        ran_s = now_s - self.anchor_s
+        return self.left_s - (self.rate if ran_s > 0 else self.joining_rate) * ran_s
+
     def start(self, now_s: float, rate: float, num_gpus: int, costs: MoveCosts) -> float:
         """Goes from nothing to `num_gpus`; returns the pause."""
         self.since_s = now_s

@@ -32,6 +32,7 @@ from workloads.estimates import make_estimator
 Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simulated seconds
 _GC_THRESHOLD = 50_000  # objects; Python's 700 costs 5% (tests/benchmarks/test_fifo.py)
 _MAX_IDLE_DECISIONS = 1_000_000  # in a row that change nothing, with no job running
+_MAX_FUTILE_STARTS = 10_000  # in a row, with no job finished, none submitted and no work done in all
 _MAX_IDLE_IN_A_SECOND = 100_000  # of simulated time, whatever runs
 
 
@@ -80,13 +81,17 @@ class Scenario:
             raise ConfigError(f"horizon_s={self.horizon_s}: must be more than 0")
 
     def too_large(self) -> np.ndarray:
-        """Rows of the jobs that no state of the cluster can hold: too many GPUs, or too much CPU or memory a GPU."""
+        """Rows of the jobs that ask for what no state of the cluster has: GPUs, or CPU or memory a GPU; shape (R,).
+
+        What counts is `num_gpus`, also of an elastic job that could do with fewer: most policies give what is asked,
+        and would let it wait for ever, with all that waits behind it.
+        """
         jobs = self.jobs
         most = sum(pool.most * pool.gpus_per_node for pool in self.pools)
         fits = np.zeros(len(jobs), bool)
         for pool in self.pools:
             fits |= (jobs.cpus_per_gpu <= pool.cpus_per_node) & (jobs.memory_gib_per_gpu <= pool.memory_gib_per_node)
-        return ((jobs.min_gpus > most) | ~fits).nonzero()[0]
+        return ((jobs.num_gpus > most) | ~fits).nonzero()[0]
 
 
 def simulate(scenario: Scenario, folder: Path | None = None, progress: Progress | None = None) -> Run:
@@ -160,6 +165,7 @@ class Simulation:
         if any(policy.period_s < math.inf for policy in scenario.scaling.values()):
             Monitor(self._clock, self._cluster, jobs, specs, self._recorder, scenario.monitor)
         self._quiet_since_s = self._changed_s = 0.0
+        self._passed, self._least_left_s, self._starts = (0, 0), math.inf, 0  # at the last tick that saw progress
         self._why_unfinished = ""
 
     def stop(self, why: str) -> None:
@@ -231,9 +237,27 @@ class Simulation:
                 f"{cluster.num_idle:,} decisions in a row changed nothing, all within a second: "
                 "the policy keeps asking to be woken (wake_at_s)"
             )
+        self._watch_progress()
         self._recorder.flush_if_full()
         if self._progress:
             self._progress(self._cluster.num_finished, len(self._scenario.jobs), self._clock._now)
+
+    def _watch_progress(self) -> None:
+        """Ends a run in which jobs are started again and again and lose all that they do (`preempt=lose`)."""
+        cluster, now_s = self._cluster, self._clock._now
+        passed = (cluster.num_finished, self._arrivals.num_submitted)
+        if passed != self._passed:
+            self._passed, self._least_left_s = passed, math.inf
+            return
+        left_s = sum(job.left_now_s(now_s) for job in self._view.jobs)  # type: ignore[attr-defined]
+        if left_s < self._least_left_s:
+            self._least_left_s, self._starts = left_s, cluster.num_starts
+        elif cluster.num_starts - self._starts > _MAX_FUTILE_STARTS:
+            names = ", ".join(job.job_id for job, _ in zip(self._view.jobs, range(5), strict=False))
+            raise SimulationError(
+                f"jobs were started {cluster.num_starts - self._starts:,} times in a row without getting any work "
+                f"done in all: each time they lost it again (overheads.preempt=lose); active: {names}"
+            )
 
     def _learn(self, seq: int) -> None:
         self._estimator.observe(self._scenario.jobs, seq, float(self._scenario.jobs.duration_s[seq]))
@@ -262,6 +286,6 @@ class Simulation:
         most = sum(pool.most * pool.gpus_per_node for pool in self._scenario.pools)
         return (
             f"{rows.size:,} of {len(jobs):,} jobs can never run here and are rejected, the first {jobs.job_id[row]}: "
-            f"it needs {jobs.min_gpus[row]} GPUs, {jobs.cpus_per_gpu[row]:g} CPUs and "
+            f"it asks for {jobs.num_gpus[row]} GPUs, {jobs.cpus_per_gpu[row]:g} CPUs and "
             f"{jobs.memory_gib_per_gpu[row]:g} GiB a GPU; the cluster has {most} GPUs at most"
         )

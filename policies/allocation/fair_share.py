@@ -55,10 +55,11 @@ def level_totals(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     it for all levels at once: two passes over the jobs, whatever the number of levels.
     """
     ends = np.bincount(high)
-    starts = np.bincount(low, minlength=ends.size)
+    growth = np.bincount(low, minlength=ends.size)
+    growth -= ends
     total = np.empty(ends.size, np.int64)
-    total[0] = starts.dot(np.arange(ends.size))
-    np.cumsum((starts - ends)[:-1].cumsum(), out=total[1:])
+    total[0] = np.add.reduce(low)
+    total[1:] = growth.cumsum().cumsum()[:-1]
     total[1:] += total[0]
     return total
 
@@ -66,10 +67,11 @@ def level_totals(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def _fill_level(low: np.ndarray, high: np.ndarray, total: np.ndarray, num_gpus: int) -> np.ndarray:
     """Every job at the highest whole level that the GPUs allow, the rest one each to the earliest that can grow."""
     level = int(total.searchsorted(num_gpus, "right")) - 1
-    share = np.minimum(np.maximum(low, level), high)
+    share = np.maximum(low, level)
+    np.minimum(share, high, out=share)
     left = num_gpus - int(total[level])
     if left > 0 and level < total.size - 1:
-        growing = ((low <= level) & (high > level)).nonzero()[0]
+        growing = ((share == level) & (high > level)).nonzero()[0]
         share[growing[:left]] += 1
     return share
 

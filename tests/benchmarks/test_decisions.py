@@ -12,14 +12,14 @@ from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
 from simulator.simulation import Scenario, Simulation
 from tests.benchmarks.baselines import ProcessFairShare, ProcessPerJob, ProcessSrtf, poisson_jobs
-from tests.benchmarks.measure import cpu_s
+from tests.benchmarks.measure import cpu_s, slowness
 from workloads import JobTable
 
 pytestmark = pytest.mark.benchmark_suite
 GPUS_PER_NODE = 4
 PAUSE_S = 30.0
 # policy -> (elastic, pause a rescale, load, GPUs for about 1,000 and about 100 active jobs)
-CASES = {"srtf": (False, 0.0, 0.97, 2200, 220), "fair_share": (True, PAUSE_S, 0.985, 4000, 400)}
+CASES = {"srtf": (False, 0.0, 0.97, 2200, 220), "fair_share": (True, PAUSE_S, 0.97, 3800, 380)}
 
 
 def measure(policy: str, jobs: JobTable, num_gpus: int, pause_s: float, folder: Path) -> tuple[float, int, float]:
@@ -50,6 +50,7 @@ def test_a_decision_over_all_jobs_is_cheap(policy: str, tmp_path: Path) -> None:
         measure(policy, poisson_jobs(100_000, many, load, elastic=elastic), many, pause_s, tmp_path) for _ in range(3)
     ]
     us, decisions, active = median(row[0] for row in large), large[0][1], large[0][2]
+    slow = slowness()
     growth = us / median(row[0] for row in small)
 
     # The rival is slow: it starts with as many jobs as are active on average, and runs a few hundred decisions.
@@ -62,11 +63,11 @@ def test_a_decision_over_all_jobs_is_cheap(policy: str, tmp_path: Path) -> None:
     least = {"srtf": 4.0, "fair_share": 9.0}[policy]
     print(
         f"\n{policy}, 100,000 jobs, {active:.0f} active: {us:.1f} us CPU a decision, policy and records included, over"
-        f" {decisions:,} decisions (at most 60)"
+        f" {decisions:,} decisions (at most 60, times {slow:.2f} for a slow machine)"
         f"\n  {growth:.2f}x what it costs with {small[0][2]:.0f} active (at most 4)"
         f"\n  {faster:.1f}x faster than a SimPy process a job ({rival_us:.0f} us, {len(rival.active)} active at its"
         f" end; at least {least:g})"
     )
-    assert us <= 60.0
+    assert us <= 60.0 * slow
     assert growth <= 4.0
     assert faster >= least
