@@ -212,11 +212,17 @@ def _work(books: _Books) -> Iterator[str]:
     wrong = _differ(lost_in_all, jobs["lost_work_s"].to_numpy(), _REL * asked)
     yield from _jobs(books, "lost work that is not that of the preemptions", wrong)
 
-    # What goes on while others join does so at the old gang's rate at most (at 0 where all wait).
+    # A move keeps the work (all wait), or credits what those who go on do until the others have joined: the whole old
+    # gang at its old rate, or m of its w GPUs at m/w of that.
     joining = np.divide(given, books.pause_s, out=np.zeros_like(given), where=books.pause_s > 0)
     going = np.where(ran_s >= 0, np.roll(books.rate, 1), np.roll(joining, 1))
     going[books.is_first] = 0.0
-    wrong = (books.gpus > 0) & ((given < -slack) | (given > going * books.pause_s + slack))
+    most = going * books.pause_s
+    wrong = (books.gpus > 0) & (np.abs(given) > slack) & (np.abs(given - most) > slack)
+    for row in wrong.nonzero()[0]:
+        width = np.arange(1, books.gpus[row - 1] + 1)  # of the gang before
+        members = np.rint(given[row] * width / most[row]) if most[row] > 0 else width + 1
+        wrong[row] = not ((np.abs(given[row] - most[row] * members / width) <= slack[row]) & (members <= width)).any()
     yield from _changes(books, "work that does not fall as rate x time", wrong)
 
     ends = books.is_last & books.state("finished")[books.job]

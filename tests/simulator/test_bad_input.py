@@ -249,3 +249,10 @@ def test_scenarios_that_can_not_be(setting: dict[str, Any], message: str) -> Non
 def test_settings_that_can_not_be(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_loses_all_work_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of 5 s of jobs of 20 s that lose what they did: without a word this would never end."""
+    monkeypatch.setattr(simulation, "_MAX_FUTILE_STARTS", 1000)
+    with pytest.raises(SimulationError, match=r"started [12],.* without getting any work done .*lose\); active: a, b"):
+        run_jobs(PAIR, Does(swap), costs=MoveCosts(preempt="lose"))

@@ -77,7 +77,7 @@ FALSE_ENTRIES = [
     ("allocations", "time_s", add(-1, -0.5), "finished jobs that did not do the work they asked for (1): job e did"),
     ("allocations", "rate", add(-2, 0.5), "finished jobs that did not do the work they asked for (1): job e did"),
     ("allocations", "rate", put(-2, 0.0), "work without GPUs, or GPUs without a rate (1): job e at 500 s"),
-    ("allocations", "pause_s", add(0, 0.5), "work that does not fall as rate x time"),
+    ("allocations", "pause_s", add(0, 0.37), "work that does not fall as rate x time (1): job a"),
     ("allocations", "work_left_s", add(1, -0.5), "work that does not fall as rate x time"),
     ("allocations", "num_gpus", add(0, 1), "gangs whose GPUs by node don't add up (1): job a at 0 s"),
     ("allocations", "num_gpus", add(0, 40), "more GPUs held than exist (2): 48 of 16 at 0 s"),
@@ -134,7 +134,7 @@ def test_joining_in_place_is_followed_through_moves_inside_moves() -> None:
     inside = mine["time_s"].diff().iloc[1:].to_numpy() < mine["pause_s"].iloc[:-1].to_numpy()
     assert inside.sum() > 2
     last = int(mine.index[-2])
-    with pytest.raises(SimulationError, match="rate x time"):
+    with pytest.raises(SimulationError, match="job a"):
         check(edited(run, "allocations", "work_left_s", add(last, 0.01)))
 
 
