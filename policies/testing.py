@@ -235,9 +235,9 @@ class PlacementPolicyContract(_Contract):
         assert isinstance(policy, PlacementPolicy)
 
     def _places(self, policy: PlacementPolicy, found: Callable[[ClusterView, Job, int, Any], None]) -> None:
-        """Asks for a few sizes for each job of each random cluster."""
+        """Asks for a few sizes for each job of each random cluster; what runs there has been placed by another policy."""
         for seed in range(self.num_clusters):
-            view = random_cluster(seed, policy).view()
+            view = random_cluster(seed, Consolidate()).view()
             rng = np.random.default_rng(seed)
             for job in view.jobs:
                 if job.gpus_held < job.max_gpus:
@@ -246,7 +246,7 @@ class PlacementPolicyContract(_Contract):
                         space = Space(view.nodes)
                         before = [space.free(node) for node in range(len(view.nodes.sizes))]
                         placed = policy.place(job, more, space)
-                        again = f"{more} GPUs more for {job!r}; {_again(seed, policy)}"
+                        again = f"{more} GPUs more for {job!r}; {_again(seed, Consolidate())}"
                         assert [space.free(node) for node in range(len(before))] == before, f"kept some; {again}"
                         assert policy.place(job, more, space) == placed, f"another answer the second time; {again}"
                         try:
