@@ -93,7 +93,8 @@ class _Block:
     def __init__(self, names: tuple[str, ...], num_moving: int, dtype: type, jobs: list[Job]) -> None:
         self.names = names
         self._values_of = attrgetter(*names)
-        self._moving_of = attrgetter(*names[:num_moving], names[0])  # at least two: a tuple
+        assert num_moving in (0, 1, 3)
+        self._moving_of = attrgetter(*names[: num_moving or 1])
         self._show(np.zeros((len(names), max(1024, 2 * len(jobs))), dtype), num_moving)
         for row, job in enumerate(jobs):
             self.append(row, job)
@@ -117,8 +118,12 @@ class _Block:
             column[row] = value
 
     def update(self, row: int, job: Job) -> None:
-        for column, value in zip(self._moving, self._moving_of(job), strict=False):
-            column[row] = value
+        """`put` of the columns that move, written out: one or three."""
+        columns = self._moving
+        if len(columns) == 1:
+            columns[0][row] = self._moving_of(job)
+        else:
+            columns[0][row], columns[1][row], columns[2][row] = self._moving_of(job)
 
     def drop(self, row: int, num_rows: int) -> None:
         self._data[:, row : num_rows - 1] = self._data[:, row + 1 : num_rows]
@@ -148,10 +153,14 @@ class JobsView:
         has_estimates: bool = True,
         are_rigid: bool = False,
         weigh_alike: bool = False,
+        may_pause: bool = True,
+        may_overrun: bool = True,
     ) -> None:
         self.static = static
         self.are_rigid = are_rigid  # all jobs, now and later: what runs holds what it asked for
         self.weigh_alike = weigh_alike  # all jobs, now and later
+        self.may_pause = may_pause  # moves take time in which nothing gets done
+        self.may_overrun = may_overrun  # a job may run for longer than estimated
         self.now_s = 0.0
         self._has_estimates = has_estimates
         self._jobs: dict[int, Job] = {}  # by seq, in submit order
@@ -255,9 +264,12 @@ class JobsView:
             PolicyError: the run gives no estimates (`estimates=none`).
         """
         self.require_estimates()
-        ran_s = np.maximum(self.now_s - self._column("anchor_s"), 0.0)  # a restart or rescale may still last
+        ran_s = self.now_s - self._column("anchor_s")
+        if self.may_pause:
+            np.maximum(ran_s, 0.0, out=ran_s)  # a restart or rescale may still last
         ran_s *= self._column("rate")
-        return np.maximum(np.subtract(self._column("left_at_anchor_s"), ran_s, out=ran_s), 0.0, out=ran_s)
+        left_s = np.subtract(self._column("left_at_anchor_s"), ran_s, out=ran_s)
+        return np.maximum(left_s, 0.0, out=left_s) if self.may_overrun else left_s
 
     def require_estimates(self) -> None:
         if not self._has_estimates:

@@ -39,11 +39,23 @@ class Draft:
     A fresh draft says "everything stays as it is". Nothing real changes until the cluster applies the plan.
     """
 
-    __slots__ = ("_gangs", "_is_own", "_last", "_placement", "_revised", "_space", "_view", "free_gpus", "wake_at_s")
+    __slots__ = (
+        "_gangs",
+        "_is_own",
+        "_is_sorted",
+        "_last",
+        "_placement",
+        "_revised",
+        "_space",
+        "_view",
+        "free_gpus",
+        "wake_at_s",
+    )
 
     def __init__(self, view: ClusterView, placement: PlacementPolicy) -> None:
         self._view, self._placement = view, placement
-        self._space, self._is_own, self._revised = view.nodes.space, False, False
+        self._space, self._is_own = view.nodes.space, False
+        self._revised = self._is_sorted = False  # some job given to twice; shrinking gangs known to be first
         self._last: tuple[Job, Placement] | None = None  # placed, and not yet taken from the space
         self._gangs: dict[Job, Gang] = {}
         self.free_gpus = view.free_gpus  # tentatively; below 0 where draining nodes still run jobs
@@ -103,10 +115,11 @@ class Draft:
             nodes, removed = ((), nodes) if not num_gpus else split(nodes, -more)
             self._space_now()
             self._writable().hold(job, removed, -1)
-            self.free_gpus += self._view.nodes.open_gpus(removed) if removed else -more
+            self.free_gpus -= more if not self._view.nodes.closed else self._given_back(removed, more)
         else:
             return True
         self._gangs[job] = (num_gpus, nodes)
+        self._is_sorted = False
         return True
 
     def _start_larger(self, job: Job, num_gpus: int) -> bool:
@@ -164,10 +177,15 @@ class Draft:
                     f"job {job.job_id}: {wanted} GPUs asked, {max(0, self.free_gpus)} free of "
                     f"{self._view.capacity_gpus} in this plan"
                 )
+        self._is_sorted = not self._revised and len(self._gangs) == len(changes)
 
     def wake_at(self, time_s: float) -> None:
         """Asks for a decision at a time, whether or not anything happens; the earliest wish counts."""
         self.wake_at_s = min(self.wake_at_s, time_s)
+
+    def _given_back(self, removed: Placement, more: int) -> int:
+        """What giving these back takes from the free GPUs: nothing where they are on draining nodes."""
+        return -self._view.nodes.open_gpus(removed) if removed else more
 
     def _space_now(self) -> Space:
         """The space with all that has been placed so far; most decisions place once and need no copy of it."""
@@ -190,7 +208,7 @@ class Draft:
             return NOTHING
         if self._revised:  # some job may be back at what it holds
             gangs = {job: gang for job, gang in gangs.items() if gang != (job.gpus_held, job.nodes)}
-        if len(gangs) > 1:
+        if len(gangs) > 1 and not self._is_sorted:
             gangs = dict(sorted(gangs.items(), key=_growth))
         return Plan(gangs, nodes or {}, self.wake_at_s)
 

@@ -49,7 +49,8 @@ class KeptOrder:
         for row in departures[self._seen :]:
             if row < rows.size:  # else it came and went since
                 place = int((rows == row).argmax())
-                rows = np.concatenate((rows[:place], rows[place + 1 :]))
+                rows[place:-1] = rows[place + 1 :]
+                rows = rows[:-1]
                 rows -= rows > row
         self._seen = len(departures)
         self.num_new = len(jobs) - rows.size

@@ -62,6 +62,7 @@ class SimulatedCluster:
         self._nodes: Nodes = view.nodes
         self._costs: list[MoveCosts] = [overheads.of(name) for name in table.model.names]
         self._one_cost = self._costs[0] if all(c == self._costs[0] for c in self._costs) else None
+        self._one_model = table.model.names[0] if len(table.model.names) == 1 else None
         self._has_moldable = bool((table.elasticity == Elasticity.MOLDABLE).any())
         self._max_idle_moves = max_idle_moves
         self._decide_options = decide
@@ -255,7 +256,7 @@ class SimulatedCluster:
         if gpus:
             rate = 1.0
             if self._rates_differ or gpus != job.num_gpus:
-                name = self._table.model[job.seq]
+                name = self._table.model[job.seq] if self._one_model is None else self._one_model
                 rate = self._speeds.rate(name, job.num_gpus, gpus, len(placement))
             if held:
                 pause_s = job.rescale(now_s, rate, gpus, placement, costs)
@@ -269,10 +270,13 @@ class SimulatedCluster:
             job.preempt(now_s, self._table.checkpoint_interval_s[job.seq], costs)
             self._pending.add(job)
             self._num_running -= 1
-        if old:
-            self._hold(job, old, -1)
-        if placement:
-            self._hold(job, placement)
+        if len(old) == len(placement) == 1 and old[0][0] == placement[0][0]:  # on the same node: one move for two
+            self._hold(job, ((old[0][0], gpus - held),))
+        else:
+            if old:
+                self._hold(job, old, -1)
+            if placement:
+                self._hold(job, placement)
         self.held_gpus += gpus - held
         job.gpus_held = gpus
         job.nodes = placement

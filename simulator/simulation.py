@@ -129,6 +129,8 @@ class Simulation:
             has_estimates=scenario.estimates != "none",
             are_rigid=bool((jobs.min_gpus == jobs.max_gpus).all()),
             weigh_alike=bool((jobs.weight == jobs.weight[0]).all()),
+            may_pause=scenario.overheads != Overheads(),
+            may_overrun=scenario.estimates != "oracle",
         )
         nodes = Nodes(has_demands=bool(jobs.cpus_per_gpu.any() or jobs.memory_gib_per_gpu.any()))
         self._pools = NodePools(

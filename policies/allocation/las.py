@@ -70,7 +70,9 @@ class Las:
         if moved:
             last = np.array([jobs.row(job) for job in moved])
             behind[last] = True
-            rows = np.concatenate((rows[~np.isin(rows, last)], last))
+            stays = np.ones(rows.size, bool)
+            stays[last] = False
+            rows = np.concatenate((rows[stays[rows]], last))
         place = 2 * self._queue_of[jobs.seq] + behind
         rows = rows[place[rows].argsort(kind="stable")]  # of 8-bit integers: linear
         self._order.keep(rows)
