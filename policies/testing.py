@@ -235,7 +235,7 @@ class PlacementPolicyContract(_Contract):
         assert isinstance(policy, PlacementPolicy)
 
     def _places(self, policy: PlacementPolicy, found: Callable[[ClusterView, Job, int, Any], None]) -> None:
-        """Asks for a few sizes for each job of each random cluster; what runs there has been placed by another policy."""
+        """Asks for a few sizes for each job of each random cluster, where what runs was placed by another policy."""
         for seed in range(self.num_clusters):
             view = random_cluster(seed, Consolidate()).view()
             rng = np.random.default_rng(seed)
