@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,7 +28,9 @@ def fill(low: np.ndarray, high: np.ndarray, weight: np.ndarray | None, num_gpus:
         GPUs a job, int64, shape (J,).
     """
     if weight is None:
-        return _fill_level(low, high, level_totals(low, high), num_gpus)
+        total = level_totals(low, high)
+        share = _at_level(low, high, int(total.searchsorted(num_gpus, "right")) - 1, num_gpus)
+        return high.copy() if share is None else share
     num_gpus = min(num_gpus, int(high.sum()))
     below, above = 0.0, float((high / weight).max())
     share = low
@@ -64,15 +66,19 @@ def level_totals(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return total
 
 
-def _fill_level(low: np.ndarray, high: np.ndarray, total: np.ndarray, num_gpus: int) -> np.ndarray:
-    """Every job at the highest whole level that the GPUs allow, the rest one each to the earliest that can grow."""
-    level = int(total.searchsorted(num_gpus, "right")) - 1
+def _at_level(low: np.ndarray, high: np.ndarray, level: int, num_gpus: int) -> np.ndarray | None:
+    """The shares if `level` is the highest whole level that the GPUs allow: every job at it as far as its bounds let
+    it, the GPUs left over one each to the earliest jobs that can grow. None if the level is another.
+    """
     share = np.maximum(low, level)
     np.minimum(share, high, out=share)
-    left = num_gpus - int(total[level])
-    if left > 0 and level < total.size - 1:
-        growing = ((share == level) & (high > level)).nonzero()[0]
-        share[growing[:left]] += 1
+    left = num_gpus - int(np.add.reduce(share))
+    if left < 0:
+        return None
+    growing = ((share == level) & (high > level)).nonzero()[0]
+    if left >= growing.size:
+        return None
+    share[growing[:left]] += 1
     return share
 
 
@@ -85,6 +91,8 @@ class FairShare:
     whose minimum does not fit beside the others'; what is left is divided by progressive filling (`fill`). A rigid job
     has minimum = maximum, so among rigid jobs this is first-come-first-served with skipping.
     """
+
+    _level: int = field(default=0, init=False, repr=False, compare=False)  # of the last decision: where to look first
 
     def allocate(self, view: ClusterView, draft: Draft) -> None:
         jobs = view.jobs
@@ -109,14 +117,18 @@ class FairShare:
                 low[row] = high[row] = held[row]
         return low, high, max(view.capacity_gpus + view.nodes.closed_held_gpus, int(low[held > 0].sum()))
 
-    @staticmethod
-    def _shares(jobs: JobsView, low: np.ndarray, high: np.ndarray, capacity: int) -> np.ndarray:
-        weight = None if jobs.weigh_alike else jobs.weight
-        total = level_totals(low, high)
-        if total[-1] <= capacity:
+    def _shares(self, jobs: JobsView, low: np.ndarray, high: np.ndarray, capacity: int) -> np.ndarray:
+        if int(np.add.reduce(high)) <= capacity:
             return high
+        weight = None if jobs.weigh_alike else jobs.weight
+        if weight is None:  # from one decision to the next the level seldom moves: try the last one
+            share = _at_level(low, high, self._level, capacity)
+            if share is not None:
+                return share
+        total = level_totals(low, high)
         if total[0] <= capacity:
-            return _fill_level(low, high, total, capacity) if weight is None else fill(low, high, weight, capacity)
+            self._level = int(total.searchsorted(capacity, "right")) - 1
+            return fill(low, high, weight, capacity)
         order = (jobs.gpus_held == 0).argsort(kind="stable")  # running jobs first, then waiting, each in submit order
         admitted = first_fit(order, low, capacity).nonzero()[0]
         share = np.zeros_like(low)
