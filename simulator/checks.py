@@ -49,6 +49,7 @@ class _Books:
     nodes: pd.DataFrame
     decisions: pd.DataFrame
     end_s: float
+    record: np.ndarray  # the change's row in the table, which is in the order of events
     job: np.ndarray
     time_s: np.ndarray
     gpus: np.ndarray
@@ -83,6 +84,7 @@ class _Books:
             nodes=run.nodes,
             decisions=run.decisions,
             end_s=end_s,
+            record=order,
             job=job,
             time_s=time_s,
             gpus=column["num_gpus"][order].astype(np.int64),
@@ -349,12 +351,12 @@ def _decisions(books: _Books) -> Iterator[str]:
     times = decisions["time_s"].to_numpy()
     had = np.append(0, books.gpus[:-1])
     had[books.is_first] = 0
-    order = books.time_s.argsort(kind="stable")
+    order = books.record.argsort()
     changed_s, held = books.time_s[order], np.append(0, (books.gpus - had)[order].cumsum())
     last = changed_s.searchsorted(times, "right")
     noted = decisions["gpus_held"].to_numpy()
     wrong = held[last] != noted
-    for row in wrong.nonzero()[0]:  # unless jobs were evicted in the same instant, after the decision
+    for row in wrong.nonzero()[0]:  # unless more happened in the same instant, after the decision
         wrong[row] = noted[row] not in held[changed_s.searchsorted(times[row]) : last[row]]
     tell = [
         f"{noted[row]} at {times[row]:g} s, allocations make {held[last[row]]}" for row in wrong.nonzero()[0][:_SHOWN]
