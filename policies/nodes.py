@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from policies.errors import PlanError
 from policies.job import Job, Placement
 
 
@@ -108,8 +109,14 @@ class Nodes:
         """The job takes (sign 1) or gives back (-1) these GPUs."""
         free, masks, bit_of = self.free, self.masks, self.bit_of
         for node, gpus in placement:
-            before = free[node]
-            free[node] = after = before - sign * gpus
+            try:
+                before = free[node]
+            except IndexError:
+                raise PlanError(f"job {job.job_id}: placed on node {node}, which does not exist") from None
+            after = before - sign * gpus
+            if after < 0:
+                raise PlanError(f"job {job.job_id}: {gpus} GPUs placed on node {node}, which has {before} free")
+            free[node] = after
             bit = bit_of[node]
             if node not in self.closed:
                 masks[before] ^= bit

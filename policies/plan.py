@@ -108,6 +108,8 @@ class Draft:
             added = self._placement.place(job, more, self._space_now() if self._last else self._space)
             if added is None:
                 return False
+            if added and (len(added) > 1 or added[0][1] != more):
+                check_placement(job, more, added)
             self._last = job, added
             self.free_gpus -= more
             nodes = added if not nodes else merged(nodes, added)
@@ -222,6 +224,13 @@ def _growth(change: tuple[Job, Gang]) -> int:
 
 def _more(change: tuple[int, Job, int]) -> int:
     return change[0]
+
+
+def check_placement(job: Job, num_gpus: int, placement: Placement) -> None:
+    """Raises PlanError unless a placement gives each node once, and in all what was asked for."""
+    nodes = {node for node, gpus in placement if gpus >= 1}
+    if len(nodes) != len(placement) or sum(gpus for _, gpus in placement) != num_gpus:
+        raise PlanError(f"job {job.job_id}: {num_gpus} GPUs asked, but placed as {placement} (node, GPUs)")
 
 
 def merged(held: Placement, added: Placement) -> Placement:

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt as interrupt:
         if not isinstance(interrupt, Interrupted):
-            _complain(f"{interrupt or 'interrupted'}: no run was finished")
+            _complain(f"{str(interrupt) or 'interrupted'}: no run was finished")
         return STOPPED
     except (HydraException, OmegaConfBaseException, OSError) as error:
         if full:
@@ -196,7 +196,7 @@ def _labels(about: Any) -> dict[str, Any]:
     for text in about.overrides.task:
         override = OverridesParser.create().parse_override(text)
         key = override.key_or_group
-        if key not in labels and key not in (*_NO_LABELS, _EXPERIMENT):
+        if key not in GROUPS and key not in (*_NO_LABELS, _EXPERIMENT, _EXPERIMENT + _GLOBAL):
             labels[key] = override.get_value_element_as_str()
     return labels
 

@@ -14,11 +14,12 @@ from policies.registry import register
 class Consolidate:
     """Best fit: the node with the fewest free GPUs that suffice, ties by node number; else the fewest nodes.
 
-    With `strict` a gang that some node is large enough for waits for one node, and a larger one for as many whole
-    nodes as it needs, as schedulers that refuse to split gangs do; else it is spread over the emptiest nodes at once.
+    With `strict` a gang that some node is large enough for waits until one has room, and a larger one for as many
+    whole nodes as it needs, as schedulers that refuse to split gangs do. Without, what fits on no node now is spread
+    over the emptiest ones at once (`placement=packed`).
     """
 
-    strict: bool = False
+    strict: bool = True
 
     @property
     def fits_by_count(self) -> bool:

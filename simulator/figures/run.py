@@ -159,8 +159,11 @@ def _cdf(ax: Axes, jobs: dict[str, np.ndarray]) -> None:
 
 def _by_size(ax: Axes, jobs: dict[str, np.ndarray]) -> None:
     """Boxes: p25 to p75 with the median; whiskers p5 to p95."""
+    import logging
+
     import seaborn as sns  # slow to import
 
+    logging.getLogger("matplotlib.category").setLevel(logging.WARNING)  # it takes offence at sizes as names
     jct_s = np.maximum(jobs["finish_s"] - jobs["submit_s"], 1e-3)
     sizes, at = np.unique(jobs["num_gpus"], return_inverse=True)
     names = [f"{size}" for size in sizes.tolist()]

@@ -33,7 +33,7 @@ def measure(policy: str, jobs: JobTable, num_gpus: int, pause_s: float, folder: 
         jobs=jobs,
         pools=[PoolSpec(num_nodes=num_gpus // GPUS_PER_NODE, gpus_per_node=GPUS_PER_NODE)],
         allocation=registry.create("allocation", policy),
-        placement=registry.create("placement", "consolidate"),
+        placement=registry.create("placement", "consolidate", strict=False),
         overheads=Overheads(MoveCosts(rescale_s=pause_s)),
     )
     simulation = Simulation(scenario, folder)

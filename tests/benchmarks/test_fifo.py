@@ -27,7 +27,7 @@ def run_fifo(jobs: JobTable, folder: Path) -> Run:
         jobs=jobs,
         pools=[PoolSpec(num_nodes=NODES, gpus_per_node=GPUS_PER_NODE)],
         allocation=registry.create("allocation", "fifo"),
-        placement=registry.create("placement", "consolidate"),
+        placement=registry.create("placement", "consolidate", strict=False),
     )
     return simulate(scenario, folder)
 

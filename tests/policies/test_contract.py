@@ -27,7 +27,7 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
     },
     "placement": {
         "pooled": [{}],
-        "consolidate": [{}, {"strict": True}],
+        "consolidate": [{}, {"strict": False}],
         "spread": [{}],
     },
     "scaling": {

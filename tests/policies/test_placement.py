@@ -40,7 +40,7 @@ def placed(policy: Any, num_gpus: int, free: list[int], size: int = 8, **job: An
     ],
 )
 def test_consolidate(num_gpus: int, free: list[int], where: Placement | None) -> None:
-    assert placed(Consolidate(), num_gpus, free) == where
+    assert placed(Consolidate(strict=False), num_gpus, free) == where
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_pooled_knows_no_nodes() -> None:
     assert placed(Pooled(), 5, [8, 8]) == ()
 
 
-@pytest.mark.parametrize("policy", [Consolidate(), Spread(), Consolidate(strict=True)])
+@pytest.mark.parametrize("policy", [Consolidate(strict=False), Spread(), Consolidate(strict=True)])
 def test_nodes_that_drain_are_passed_over(policy: Any) -> None:
     cluster = FakeCluster({"a": FakeJob(num_gpus=4)}, nodes=[8, 8], draining=[0])
     cluster.step(Fifo(), policy)
@@ -88,7 +88,7 @@ def test_nodes_that_drain_are_passed_over(policy: Any) -> None:
 @pytest.mark.parametrize(
     ("policy", "where"),
     [
-        (Consolidate(), ((1, 3), (0, 1))),  # 8 CPUs are 2 GPUs' worth on node 0, 12 are 3 on node 1
+        (Consolidate(strict=False), ((1, 3), (0, 1))),  # 8 CPUs are 2 GPUs' worth on node 0, 12 are 3 on node 1
         (Consolidate(strict=True), None),
         (Spread(), ((1, 2), (0, 2))),
     ],
@@ -103,9 +103,9 @@ def test_cpus_limit_what_a_node_can_give(policy: Any, where: Placement | None) -
 def test_memory_limits_too_and_is_given_back() -> None:
     nodes = [NodeSize(8, memory_gib=100.0)]
     cluster = FakeCluster({n: FakeJob(num_gpus=1, memory_gib_per_gpu=33.3) for n in "abcd"}, nodes=nodes)
-    assert cluster.step(Fifo(), Consolidate()) == {"a": 1, "b": 1, "c": 1}
+    assert cluster.step(Fifo(), Consolidate(strict=False)) == {"a": 1, "b": 1, "c": 1}
     cluster.finish("b")
-    assert cluster.step(Fifo(), Consolidate()) == {"d": 1}
+    assert cluster.step(Fifo(), Consolidate(strict=False)) == {"d": 1}
 
 
 # ---- growing
@@ -123,8 +123,8 @@ def grown(policy: Any, held: Placement, num_gpus: int, others: dict[int, int]) -
 
 
 def test_growth_goes_next_to_what_there_is() -> None:
-    assert grown(Consolidate(), ((1, 2),), 5, {0: 5}) == ((1, 5),)  # not the tighter fit on node 0
-    assert grown(Consolidate(), ((1, 2),), 5, {0: 5, 1: 4}) == ((1, 2), (0, 3))
+    assert grown(Consolidate(strict=False), ((1, 2),), 5, {0: 5}) == ((1, 5),)  # not the tighter fit on node 0
+    assert grown(Consolidate(strict=False), ((1, 2),), 5, {0: 5, 1: 4}) == ((1, 2), (0, 3))
     assert grown(Consolidate(strict=True), ((1, 2),), 5, {0: 5, 1: 4}) is None
     assert grown(Consolidate(strict=True), ((1, 8),), 16, {}) == ((1, 8), (0, 8))
 

@@ -22,8 +22,8 @@ RULES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     "fifo_backfill": ("fifo", {"backfill": "true"}, "pooled", {}),
     "srtf": ("srtf", {"key": "time"}, "pooled", {}),
     "las": ("las", {"limits": [3250.0, 7200.0], "service": "seconds"}, "pooled", {}),
-    "fifo_consolidated": ("fifo", {}, "consolidate", {"strict": True}),
-    "sjf_consolidated": ("sjf", {}, "consolidate", {"strict": True}),
+    "fifo_consolidated": ("fifo", {}, "consolidate", {}),
+    "sjf_consolidated": ("sjf", {}, "consolidate", {}),
 }
 FILES = [
     *(f"jobs_500.{rule}" for rule in RULES),

@@ -38,6 +38,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "fair_share_scaled": {
         "allocation": "fair_share",
         "placement": "consolidate",
+        "placement_options": {"strict": False},
         "costs": MoveCosts(1.0, 2.0, 4.0, "in_place"),
         "pools": [PoolSpec(num_nodes=1, min_nodes=1, max_nodes=3, gpus_per_node=4, provision_s=20.0)],
         "scaling": {"default": registry.create("scaling", "threshold", sustained_s=60.0, cooldown_in_s=120.0)},

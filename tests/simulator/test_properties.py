@@ -38,7 +38,7 @@ ALLOCATIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 PLACEMENTS: list[tuple[str, dict[str, Any]]] = [
     ("pooled", {}),
-    ("consolidate", {}),
+    ("consolidate", {"strict": False}),
     ("consolidate", {"strict": True}),
     ("spread", {}),
 ]

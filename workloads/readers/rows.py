@@ -170,7 +170,10 @@ def read_rows(
         raise TraceError("holds no jobs: the file is empty", path=path)
     quote: str | bool = '"' if quoted else False
     head = data.split(b"\n", 1)[0].decode("utf-8", "replace")
-    header = next(csv.reader([head], delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE))
+    try:
+        header = next(csv.reader([head], delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE))
+    except csv.Error as error:
+        raise TraceError(f"is not a table of text: {error}", path=path, line=1) from None
     columns = [name.strip() for name in header] if names is None else list(names)
     for column in columns:
         if columns.count(column) > 1:
