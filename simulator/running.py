@@ -20,10 +20,11 @@ from simulator.config import GROUPS, RunConfig, Setup, read_config
 from simulator.console import ProgressBar, line, show_table
 from simulator.environment import write_environment
 from simulator.errors import ConfigError
+from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
 from simulator.simulation import Simulation
-from simulator.summary import write_json, write_summary
+from simulator.summary import write_json
 
 CONFIG = "config.yaml"
 _SHOWN = ("allocation", "placement", "scaling", "workload")
@@ -93,11 +94,12 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         _audit(run, config, job.folder)
         wall_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - begin_cpu_s
         write_environment(job.folder, config.seed, wall_s, cpu_s, len(trace.jobs))
+        run.summary = summary = summarise(run, job.labels, config.warmup_s)
         if config.figures if config.figures is not None else not job.in_sweep:
             from simulator.figures import draw_run  # matplotlib and seaborn take 1.5 s to import
 
             draw_run(run, job.folder)
-        summary = write_summary(run, job.labels, job.folder, config.warmup_s)
+        write_json(job.folder / SUMMARY, summary)  # last
     if job.in_sweep:
         print(f"{job.folder}: {line(summary)}")
     else:

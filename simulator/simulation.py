@@ -123,6 +123,12 @@ class Simulation:
         self._recorder = Recorder(jobs, folder)
         self._recorder.reject(rejected.tolist())
         self._notes = [self._describe_rejected(rejected)] if rejected.size else []
+        self._notes += [
+            f"pool {name!r} can't be scaled: it has {specs[name].fewest} nodes at least and at most; "
+            "set cluster.min_nodes and cluster.max_nodes"
+            for name, policy in scenario.scaling.items()
+            if policy.period_s < math.inf and specs[name].fewest == specs[name].most
+        ]
 
         view_of_jobs = JobsView(
             jobs,

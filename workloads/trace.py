@@ -14,13 +14,23 @@ import pandas as pd
 from workloads.errors import TraceError, WorkloadError
 from workloads.job_spec import Elasticity, JobSpec
 
+_SIZE = ("must be a whole number, 1 or more, below 2^31", lambda x: ~((x >= 1) & (x < 2**31) & (x == np.floor(x))))
 # The rule of each numeric column: (what it must be, the test that finds offenders).
 _RULES = {
     "submit_s": ("must be a finite number of seconds, 0 or more", lambda x: ~(np.isfinite(x) & (x >= 0))),
     "duration_s": ("must be a finite number of seconds, more than 0", lambda x: ~(np.isfinite(x) & (x > 0))),
-    "num_gpus": ("must be a whole number, 1 or more, below 2^31", lambda x: ~((x >= 1) & (x < 2**31) & (x == np.floor(x)))),
-    "min_gpus": ("must be a whole number, 1 or more, below 2^31", lambda x: ~((x >= 1) & (x < 2**31) & (x == np.floor(x)))),
-    "max_gpus": ("must be a whole number, 1 or more, below 2^31", lambda x: ~((x >= 1) & (x < 2**31) & (x == np.floor(x)))),
+    "num_gpus": (
+        "must be a whole number, 1 or more, below 2^31",
+        lambda x: ~((x >= 1) & (x < 2**31) & (x == np.floor(x))),
+    ),
+    "min_gpus": (
+        "must be a whole number, 1 or more, below 2^31",
+        lambda x: ~((x >= 1) & (x < 2**31) & (x == np.floor(x))),
+    ),
+    "max_gpus": (
+        "must be a whole number, 1 or more, below 2^31",
+        lambda x: ~((x >= 1) & (x < 2**31) & (x == np.floor(x))),
+    ),
     "elasticity": ("must be 0 (rigid), 1 (moldable) or 2 (malleable)", lambda x: ~np.isin(x, (0, 1, 2))),
     "priority": ("must be a whole number within 2^31", lambda x: ~((abs(x) < 2**31) & (x == np.floor(x)))),
     "weight": ("must be a finite number, more than 0", lambda x: ~(np.isfinite(x) & (x > 0))),

@@ -241,7 +241,10 @@ def test_scenarios_that_can_not_be(setting: dict[str, Any], message: str) -> Non
         (lambda: MoveCosts(start_s=-1.0), "overheads.start_s=-1.0: must be a number of seconds, 0 or more"),
         (lambda: MoveCosts(rescale="instant"), "overheads.rescale='instant': must be restart_all or in_place"),
         (lambda: MoveCosts(preempt="kill"), "overheads.preempt='kill': must be checkpoint or lose"),
-        (lambda: PoolSpec(num_nodes=2, max_nodes=1), r"cluster.max_nodes=1 \(pool 'default'\): must be at least 1"),
+        (
+            lambda: PoolSpec(num_nodes=2, max_nodes=1),
+            r"cluster.max_nodes=1 \(pool 'default'\): must be at least num_nodes",
+        ),
         (lambda: PoolSpec(gpus_per_node=0), "cluster.gpus_per_node=0"),
         (lambda: PoolSpec(provision_s=math.nan), "cluster.provision_s=nan"),
     ],

@@ -128,7 +128,7 @@ def test_a_policy_of_ones_own(command: Command) -> None:
         ("workload.num_jobs=many", "workload.num_jobs=many: must be a whole number"),
         ("workload=philly", "workload.path: is needed; set workload.path=FILE"),
         ("workload=csv workload.path=nowhere.csv", "nowhere.csv: no such file"),
-        ("cluster.num_nodes=-1", "cluster.num_nodes=-1 (pool 'default'): must be 0 or more"),
+        ("cluster.num_nodes=-1", "cluster.num_nodes=-1 (pool 'default'): must be 1 or more, or 0 with a max_nodes"),
         (
             "overheads.by_model.bert.restart=1",
             "overheads.by_model.bert.restart: unknown option; did you mean restart_s",
