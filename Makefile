@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	  exit 1; \
 	fi; \
 	[ -x $(BIN)/python ] || "$$found" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -c constraints.txt -e '.[dev]'
 	@touch $@
 
 # Policies × ways of scaling on the same jobs, then one table and figures, in demo/.
