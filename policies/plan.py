@@ -105,17 +105,13 @@ class Draft:
                 return False
             if held and not job.gpus_held:
                 return self._start_larger(job, num_gpus)
-            added = self._placement.place(job, more, self._space_now() if self._last else self._space)
+            added = self._place(job, more)
             if added is None:
                 return False
-            if added and (len(added) > 1 or added[0][1] != more):
-                check_placement(job, more, added)
-            self._last = job, added
             self.free_gpus -= more
             nodes = added if not nodes else merged(nodes, added)
         elif more < 0:
             nodes, removed = ((), nodes) if not num_gpus else split(nodes, -more)
-            self._space_now()
             self._writable().hold(job, removed, -1)
             self.free_gpus -= more if not self._view.nodes.closed else self._given_back(removed, more)
         else:
@@ -127,14 +123,12 @@ class Draft:
     def _start_larger(self, job: Job, num_gpus: int) -> bool:
         """Grows a job that this draft starts: its gang is placed as a whole, as if that had been asked at once."""
         held, nodes = self._gangs[job]
-        self._space_now()
         space = self._writable()
         space.hold(job, nodes, -1)
-        placed = self._placement.place(job, num_gpus, space)
+        placed = self._place(job, num_gpus)
         if placed is None:
             space.hold(job, nodes)
             return False
-        self._last = job, placed
         self.free_gpus -= num_gpus - held
         self._gangs[job] = (num_gpus, placed)
         return True
@@ -145,13 +139,13 @@ class Draft:
             return True
         if self._gangs[job][0]:
             raise PlanError(f"job {job.job_id}: keep() is for jobs that this draft has preempted")
-        space, nodes = self._space_now(), self._view.nodes
+        space, nodes = self._writable(), self._view.nodes
         more = nodes.open_gpus(job.nodes) if job.nodes else job.gpus_held
         if more and more > self.free_gpus - min(0, self._view.free_gpus):
             return False
         if any(space.room(job, node) < gpus for node, gpus in job.nodes if nodes.open_gpus(((node, gpus),))):
             return False  # on draining nodes nobody else can have taken them
-        self._writable().hold(job, job.nodes)
+        space.hold(job, job.nodes)
         self.free_gpus -= more
         del self._gangs[job]
         return True
@@ -189,18 +183,22 @@ class Draft:
         """What giving these back takes from the free GPUs: nothing where they are on draining nodes."""
         return -self._view.nodes.open_gpus(removed) if removed else more
 
-    def _space_now(self) -> Space:
-        """The space with all that has been placed so far; most decisions place once and need no copy of it."""
-        space = self._space
-        if self._last:
-            space = self._writable()
-            space.hold(*self._last)
-            self._last = None
-        return space
+    def _place(self, job: Job, num_gpus: int) -> Placement | None:
+        """Asks for a place in what is free after all that this draft has given; the answer is taken later."""
+        placed = self._placement.place(job, num_gpus, self._writable() if self._last else self._space)
+        if placed is not None:
+            if placed and (len(placed) > 1 or placed[0][1] != num_gpus):
+                check_placement(job, num_gpus, placed)
+            self._last = job, placed
+        return placed
 
     def _writable(self) -> Space:
+        """A copy of the space with all that has been placed so far; most decisions place once and need none."""
         if not self._is_own:
             self._space, self._is_own = self._space.copy(), True
+        if self._last:
+            self._space.hold(*self._last)
+            self._last = None
         return self._space
 
     def plan(self, nodes: Mapping[str, int] | None = None) -> Plan:

@@ -80,6 +80,11 @@ class Scenario:
         if not self.horizon_s > 0:
             raise ConfigError(f"horizon_s={self.horizon_s}: must be more than 0")
 
+    @property
+    def most_gpus(self) -> int:
+        """GPUs of the cluster when every pool is as large as it may be."""
+        return sum(pool.most * pool.gpus_per_node for pool in self.pools)
+
     def too_large(self) -> np.ndarray:
         """Rows of the jobs that ask for what no state of the cluster has: GPUs, or CPU or memory a GPU; shape (R,).
 
@@ -87,11 +92,10 @@ class Scenario:
         and would let it wait for ever, with all that waits behind it.
         """
         jobs = self.jobs
-        most = sum(pool.most * pool.gpus_per_node for pool in self.pools)
         fits = np.zeros(len(jobs), bool)
         for pool in self.pools:
             fits |= (jobs.cpus_per_gpu <= pool.cpus_per_node) & (jobs.memory_gib_per_gpu <= pool.memory_gib_per_node)
-        return ((jobs.num_gpus > most) | ~fits).nonzero()[0]
+        return ((jobs.num_gpus > self.most_gpus) | ~fits).nonzero()[0]
 
 
 def simulate(scenario: Scenario, folder: Path | None = None, progress: Progress | None = None) -> Run:
@@ -291,9 +295,8 @@ class Simulation:
     def _describe_rejected(self, rows: np.ndarray) -> str:
         jobs = self._scenario.jobs
         row = int(rows[0])
-        most = sum(pool.most * pool.gpus_per_node for pool in self._scenario.pools)
         return (
             f"{rows.size:,} of {len(jobs):,} jobs can never run here and are rejected, the first {jobs.job_id[row]}: "
             f"it asks for {jobs.num_gpus[row]} GPUs, {jobs.cpus_per_gpu[row]:g} CPUs and "
-            f"{jobs.memory_gib_per_gpu[row]:g} GiB a GPU; the cluster has {most} GPUs at most"
+            f"{jobs.memory_gib_per_gpu[row]:g} GiB a GPU; the cluster has {self._scenario.most_gpus} GPUs at most"
         )
