@@ -73,7 +73,7 @@ def _arrivals(ax: Axes, jobs: JobTable) -> None:
     width_s = next((width for width in _BIN_WIDTHS_S if (last_s - first_s) / width <= _MAX_BINS), longest_s)
     edges_s = np.arange(int(first_s // width_s), int(last_s // width_s) + 2) * width_s
     counts, _ = np.histogram(jobs.submit_s, edges_s)
-    unit_s, unit = _time_unit(edges_s[-1])
+    unit_s, unit = time_unit(edges_s[-1])
     ax.stairs(counts, edges_s / unit_s, fill=True, color=_BLUE, alpha=0.85)
     ax.set(
         title="Arrivals",
@@ -115,7 +115,7 @@ def _demand(ax: Axes, jobs: JobTable, wanted: Demand) -> None:
     # the tail of one long job would squeeze all the rest: show what holds 95% of the work
     until_s = max(last_s, wanted.time_when_done_s(0.95))
     edges_s = np.linspace(first_s, until_s, _DEMAND_BINS + 1)
-    unit_s, unit = _time_unit(until_s)
+    unit_s, unit = time_unit(until_s)
     mean_gpus = wanted.mean_gpus(edges_s)
     ax.stairs(mean_gpus, edges_s / unit_s, fill=True, color=_BLUE, alpha=0.35)
     ax.stairs(mean_gpus, edges_s / unit_s, color=_BLUE, linewidth=1.2)
@@ -186,7 +186,8 @@ def _sizes(ax: Axes, jobs: JobTable) -> None:
     ax.legend(loc="upper right")
 
 
-def _time_unit(until_s: float) -> tuple[float, str]:
+def time_unit(until_s: float) -> tuple[float, str]:
+    """(seconds in it, its name): the unit for an axis from 0 to `until_s`."""
     if until_s > 3 * DAY_S:
         return DAY_S, "days"
     if until_s > 3 * HOUR_S:

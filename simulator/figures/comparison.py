@@ -29,9 +29,9 @@ from simulator.figures.style import (
     new_figure,
     save,
     staircase,
-    time_unit,
 )
 from simulator.timeline import Steps, Timeline
+from workloads.figure import time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.figures.style import INK, PALETTE, new_figure, save, time_unit
+from simulator.figures.style import INK, PALETTE, new_figure, save
 from simulator.moves import Moves, Stays
 from simulator.run import Run
+from workloads.figure import time_unit
 
 MOST_GPUS, MOST_STAYS = 64, 600
 

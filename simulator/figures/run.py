@@ -22,11 +22,11 @@ from simulator.figures.style import (
     new_figure,
     save,
     staircase,
-    time_unit,
 )
 from simulator.metrics import summarise
 from simulator.run import Run
 from simulator.timeline import Timeline
+from workloads.figure import time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

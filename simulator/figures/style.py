@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workloads.statistics import DAY_S, HOUR_S
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HOUR_S, DAY_S = 3600.0, 86_400.0
 # Okabe and Ito's colours, told apart by colour-blind people too; yellow and black left out, three more for long lists.
 PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
@@ -96,15 +97,6 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     figure.savefig(paths[0], dpi=150, metadata={"Software": None})
     figure.savefig(paths[1], metadata={"Date": None})
     return paths
-
-
-def time_unit(until_s: float) -> tuple[float, str]:
-    """(seconds in it, its name): the unit for an axis from 0 to `until_s`."""
-    if until_s > 3 * DAY_S:
-        return DAY_S, "days"
-    if until_s > 3 * HOUR_S:
-        return HOUR_S, "h"
-    return (60.0, "min") if until_s > 180 else (1.0, "s")
 
 
 def label_durations(axis: Any, low_s: float, high_s: float) -> None:
