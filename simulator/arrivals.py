@@ -9,7 +9,7 @@ import numpy as np
 
 from policies import JobsView
 from simulator.clock import ARRIVAL, Call, Clock
-from simulator.cluster import SimulatedCluster
+from simulator.cluster import Cluster
 from simulator.progress import SimJob
 from workloads import JobTable
 from workloads.estimates import Estimator
@@ -17,7 +17,9 @@ from workloads.estimates import Estimator
 _CHUNK = 8192
 
 
-def jobs_of(table: JobTable, view: JobsView, estimate_s: np.ndarray | None, skip: frozenset[int]) -> Iterator[SimJob]:
+def jobs_of(
+    table: JobTable, view: JobsView, estimate_s: np.ndarray | None, skip: frozenset[int], make: type[SimJob] = SimJob
+) -> Iterator[SimJob]:
     """The jobs of a trace in submit order, made one at a time, so that a million of them need no memory."""
     for begin in range(0, len(table), _CHUNK):
         rows = slice(begin, begin + _CHUNK)
@@ -26,25 +28,31 @@ def jobs_of(table: JobTable, view: JobsView, estimate_s: np.ndarray | None, skip
         known_s = estimate_s[rows].tolist() if estimate_s is not None else [math.nan] * len(duration_s)
         for seq, row in enumerate(zip(*columns, known_s, duration_s, strict=True), begin):
             if seq not in skip:
-                yield SimJob(view, seq, *row)
+                yield make(view, seq, *row)
 
 
 class Arrivals:
-    """Submits jobs at their times; those of one instant together, ahead of that instant's decision."""
+    """Submits jobs at their times; those of one instant together, ahead of that instant's decision.
+
+    Args:
+        skip: rows that never arrive here (rejected, or done before a restart).
+        make: what becomes of a row.
+    """
 
     def __init__(
         self,
         clock: Clock,
-        cluster: SimulatedCluster,
+        cluster: Cluster,
         table: JobTable,
         view: JobsView,
         estimator: Estimator,
-        rejected: frozenset[int],
+        skip: frozenset[int],
+        make: type[SimJob] = SimJob,
     ) -> None:
         self._clock, self._cluster, self._table, self._estimator = clock, cluster, table, estimator
         known_s = estimator.estimate_all(table)
         self.learns = known_s is None
-        self._jobs = jobs_of(table, view, known_s, rejected)
+        self._jobs = jobs_of(table, view, known_s, skip, make)
         self._next = next(self._jobs, None)
         self._call = Call(self._arrive)
         self.num_submitted = 0

@@ -30,7 +30,7 @@ class Call:
 class Clock(Environment):
     """An Environment whose events may be put at an absolute time, and whose loop may be ended from inside.
 
-    The methods here (and `SimulatedCluster.request_decision`) touch SimPy's private `_queue`, `_eid` and `_now` (SimPy
+    The methods here (and `Cluster.request_decision`) touch SimPy's private `_queue`, `_eid` and `_now` (SimPy
     4.1); tests/simulator/test_clock.py watches them. `now + (t - now)` may miss t by a rounding error, so a delay
     can't take the place of `until`.
     """

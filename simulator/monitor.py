@@ -12,7 +12,7 @@ import numpy as np
 from policies import METRICS, ClusterView
 from policies.nodes import bits
 from simulator.clock import SAMPLE, Call, Clock
-from simulator.cluster import SimulatedCluster
+from simulator.cluster import Cluster
 from simulator.errors import ConfigError
 from simulator.pools import PoolSpec
 from simulator.records import Recorder
@@ -43,7 +43,7 @@ class Monitor:
     def __init__(
         self,
         clock: Clock,
-        cluster: SimulatedCluster,
+        cluster: Cluster,
         table: JobTable,
         pools: Mapping[str, PoolSpec],
         recorder: Recorder,

@@ -133,26 +133,25 @@ class NodePools:
                 missing -= 1
                 self._clock.until(self._clock.now, lambda _: self._on_change())  # there is room now
             for _ in range(missing):
-                self._clock.process(self._start(self._order(name)))
+                self._provision(self._order(name))
         elif missing < 0:
             starting = self._starting[name]
             cancelled = starting[missing:]  # the last ordered
             del starting[missing:]
             for node in cancelled:
-                node.terminated_s = self._clock.now
+                self._terminate(node)
             self.views[name].num_starting -= len(cancelled)
             for node in self._emptiest(name, -missing - len(cancelled)):
                 self._drain(node)
 
     def release_drained(self, held_gpus: int, is_pooled: bool) -> None:
         """Lets go of draining nodes that run nothing any more."""
-        now_s = self._clock.now
         spare = self._nodes.capacity_gpus + sum(node.pool.gpus_per_node for node in self.draining) - held_gpus
         for node in list(self.draining):
             size = node.pool.gpus_per_node
             if spare >= size if is_pooled else self._nodes.free[node.index] == size:
                 spare -= size
-                node.terminated_s = now_s
+                self._terminate(node)
                 self.draining.remove(node)
                 self.views[node.pool.name].num_draining -= 1
 
@@ -167,6 +166,14 @@ class NodePools:
         self._starting[name].append(node)
         self.views[name].num_starting += 1
         return node
+
+    def _provision(self, node: Node) -> None:
+        """Sees to it that an ordered node comes, in time."""
+        self._clock.process(self._start(node))
+
+    def _terminate(self, node: Node) -> None:
+        """Lets a node go; its bill ends."""
+        node.terminated_s = self._clock.now
 
     def _start(self, node: Node) -> Generator[Any, Any, None]:
         spec = node.pool

@@ -17,7 +17,7 @@ import numpy as np
 from policies import AllocationPolicy, ClusterView, Controller, JobsView, Nodes, PlacementPolicy, ScalingPolicy
 from simulator.arrivals import Arrivals
 from simulator.clock import Clock
-from simulator.cluster import TICK, DecideOptions, SimulatedCluster
+from simulator.cluster import TICK, DecideOptions
 from simulator.errors import ConfigError, SimulationError
 from simulator.monitor import Monitor, MonitorOptions
 from simulator.overheads import Overheads
@@ -25,6 +25,7 @@ from simulator.pools import NodePools, PoolSpec
 from simulator.progress import SimJob
 from simulator.records import Recorder
 from simulator.run import Run
+from simulator.simulated_cluster import SimulatedCluster
 from simulator.speeds import Speeds
 from workloads import JobTable, Linear, StepTimeModel
 from workloads.estimates import make_estimator

@@ -1,0 +1,150 @@
+"""The cluster in simulated time: jobs get on by a closed form, one alarm rings for all that finish."""
+
+from __future__ import annotations
+
+import math
+from heapq import heapify, heappop, heappush
+
+from policies import ClusterView, Controller, Placement
+from simulator.clock import COMPLETION, Call, Clock
+from simulator.cluster import Cluster, DecideOptions
+from simulator.errors import SimulationError
+from simulator.overheads import MoveCosts, Overheads
+from simulator.progress import SimJob
+from simulator.records import Recorder
+from simulator.speeds import Speeds
+from workloads import JobTable
+
+
+class SimulatedCluster(Cluster):
+    """Jobs on GPUs in simulated time. One alarm drives the progress of all of them; one decision ends an instant."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        view: ClusterView,
+        controller: Controller,
+        table: JobTable,
+        speeds: Speeds,
+        overheads: Overheads,
+        recorder: Recorder,
+        decide: DecideOptions,
+        max_idle_moves: int = 100,
+    ) -> None:
+        super().__init__(clock, view, controller, table, recorder, decide)
+        self._speeds = speeds
+        self._costs: list[MoveCosts] = [overheads.of(name) for name in table.model.names]
+        self._one_cost = self._costs[0] if all(c == self._costs[0] for c in self._costs) else None
+        self._one_model = table.model.names[0] if len(table.model.names) == 1 else None
+        self._max_idle_moves = max_idle_moves
+        self._finishes: list[tuple[float, int, SimJob]] = []
+        self._num_running = 0
+        self._record_allocation = recorder.allocations.numbers.extend
+        self._record_placement = recorder.allocations.placements.append
+        self._record_finish = recorder.finish
+        self._rates_differ = speeds.place_matters
+        self._completion = Call(self._complete)
+        self._next_ring_s = math.inf  # when `_complete` is called next
+
+    def _changed(self) -> None:
+        finishes = self._finishes
+        if len(finishes) > 2 * self._num_running + 64:  # most entries are stale
+            finishes[:] = [entry for entry in finishes if entry[2].finish_s == entry[0]]
+            heapify(finishes)
+        if finishes and finishes[0][0] < self._next_ring_s:
+            self._ring_at(finishes[0][0])
+
+    def _complete(self) -> None:
+        """Finishes every job that is due, and sees to the next."""
+        now_s, heap = self._clock._now, self._finishes
+        if now_s < self._next_ring_s:
+            return  # an earlier ring, for a finish that has moved
+        freed = False
+        while heap and heap[0][0] <= now_s:
+            finish_s, _, job = heappop(heap)
+            if job.finish_s == finish_s:  # else it has moved since: there is another entry
+                self._finish(job, now_s)
+                freed = True
+        self._next_ring_s = math.inf
+        while heap:
+            if heap[0][2].finish_s == heap[0][0]:
+                self._ring_at(heap[0][0])
+                break
+            heappop(heap)
+        if freed:
+            if self._jobs.is_empty:
+                self.on_empty()
+            self.request_decision(freed=True)
+
+    def _ring_at(self, time_s: float) -> None:
+        """Sees to completions at `time_s`. Nothing is ever cancelled: a ring that comes early finds nothing due."""
+        self._next_ring_s = time_s
+        self._clock.call_at(time_s, self._completion, COMPLETION)
+
+    def _finish(self, job: SimJob, now_s: float) -> None:
+        held, since_s, anchor_s = job.gpus_held, job.since_s, job.anchor_s
+        if anchor_s > since_s:
+            job.overhead_gpu_s += job.paused_gpus * (anchor_s - since_s)
+        self.held_gpus -= held
+        if job.nodes:
+            self._hold(job, job.nodes, -1)
+            job.nodes = ()
+        job.gpus_held = 0
+        job.finish_s = math.inf
+        self._jobs.drop(job)
+        seq = job.seq
+        self._record_allocation((now_s, seq, 0, 0.0, 0.0, 0.0))
+        self._record_placement(())
+        self._record_finish(job, now_s, job.service_at_since_gpu_s + held * (now_s - since_s))
+        self._num_running -= 1
+        self.num_finished += 1
+        self.num_idle = 0
+        if self.learn:
+            self.learn(seq)
+
+    def _change(self, job: SimJob, gpus: int, placement: Placement) -> None:
+        """What a job holds becomes `gpus` GPUs on these nodes."""
+        now_s, held, old = self._clock._now, job.gpus_held, job.nodes
+        costs = self._one_cost or self._costs[self._table.model.codes[job.seq]]
+        if held:
+            job.settle(now_s)
+            if job.idle_moves > self._max_idle_moves:
+                raise SimulationError(
+                    f"job {job.job_id} was moved {job.idle_moves} times in a row without getting any work done: "
+                    "the policy thrashes (a move costs more time than it leaves before the next)"
+                )
+        pause_s = 0.0
+        if gpus:
+            rate = 1.0
+            if self._rates_differ or gpus != job.num_gpus:
+                name = self._table.model[job.seq] if self._one_model is None else self._one_model
+                rate = self._speeds.rate(name, job.num_gpus, gpus, len(placement))
+            if held:
+                pause_s = job.rescale(now_s, rate, gpus, placement, costs)
+            else:
+                pause_s = job.start(now_s, rate, gpus, costs)
+                self._pending.remove(job)
+                self._num_running += 1
+            self.num_starts = pushed = self.num_starts + 1
+            heappush(self._finishes, (job.finish_s, pushed, job))
+        else:
+            job.preempt(now_s, self._table.checkpoint_interval_s[job.seq], costs)
+            self._pending.add(job)
+            self._num_running -= 1
+        if len(old) == len(placement) == 1 and old[0][0] == placement[0][0]:  # on the same node: one move for two
+            self._hold(job, ((old[0][0], gpus - held),))
+        else:
+            if old:
+                self._hold(job, old, -1)
+            if placement:
+                self._hold(job, placement)
+        self.held_gpus += gpus - held
+        job.gpus_held = gpus
+        job.nodes = placement
+        if self._has_moldable:
+            self._set_bounds(job)
+            self._jobs.update(job)
+        elif self._jobs.has_columns:
+            self._jobs.update_gpus(job)
+        self._record_allocation((now_s, job.seq, gpus, job.rate, pause_s, job.left_s))
+        self._record_placement(placement)
