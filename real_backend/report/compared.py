@@ -14,6 +14,7 @@ from simulator.metrics import summarise
 from simulator.moves import Moves
 from simulator.run import Run
 
+_GIVEN = {"num_gpus": 0.0, "duration_s": 1e-6, "submit_s": 1.0}  # what is the same in both worlds, but for this much
 PARTS = ("queueing", "suspended", "moving", "running")  # of a JCT; they add up to it
 
 
@@ -31,6 +32,7 @@ class Times:
     suspended_s: np.ndarray
     moving_s: np.ndarray
     running_s: np.ndarray
+    held_gpu_s: np.ndarray
 
     @property
     def jct_s(self) -> np.ndarray:
@@ -50,7 +52,7 @@ class Times:
     @classmethod
     def of(cls, run: Run) -> Times:
         """Of all jobs of a run, in the order of its table; nan where a job has not finished."""
-        jobs, moves = run.columns("jobs", "submit_s", "start_s", "finish_s"), Moves.of(run)
+        jobs, moves = run.columns("jobs", "submit_s", "start_s", "finish_s", "held_gpu_s"), Moves.of(run)
         pause_s = run.columns("allocations", "pause_s")["pause_s"]
         submit_s, start_s, finish_s = jobs["submit_s"], jobs["start_s"], jobs["finish_s"]
         until_s = np.minimum(np.append(moves.time_s, np.inf)[moves.next_row], finish_s[moves.job])
@@ -64,7 +66,7 @@ class Times:
         suspended_s = per_job(np.where(holds, 0.0, lasts_s))
         queueing_s = start_s - submit_s
         running_s = finish_s - submit_s - queueing_s - suspended_s - moving_s
-        return cls(submit_s, finish_s, queueing_s, suspended_s, moving_s, running_s)
+        return cls(submit_s, finish_s, queueing_s, suspended_s, moving_s, running_s, jobs["held_gpu_s"])
 
     def take(self, rows: np.ndarray) -> Times:
         """Of some jobs."""
@@ -86,6 +88,7 @@ class Compared:
         simulated: shape (J,) each.
         left_out: the other jobs, and how each ended.
         states_live: of all jobs, shape (R, all).
+        differing: columns in which jobs of the same name differ between the worlds.
         summaries_live: the metrics of each live run.
     """
 
@@ -96,6 +99,7 @@ class Compared:
     left_out: Sequence[Mapping[str, Any]]
     states_live: np.ndarray
     states_simulated: np.ndarray
+    differing: Sequence[str]
     summaries_live: Sequence[Mapping[str, Any]]
     summary_simulated: Mapping[str, Any]
 
@@ -132,9 +136,19 @@ class Compared:
         ]
         summaries = [run.summary or summarise(run) for run in (pair.simulated, *pair.live)]
         return cls(
-            pair, names[0][kept], live.take(kept), simulated.take(kept), left_out, states, state, summaries[1:],
-            summaries[0],
+            pair, names[0][kept], live.take(kept), simulated.take(kept), left_out, states, state,
+            _differing(pair, rows), summaries[1:], summaries[0],
         )  # fmt: skip
+
+
+def _differing(pair: Pair, rows: Sequence[np.ndarray]) -> list[str]:
+    """Times of submission may differ a bit: live ones are kept by a real clock."""
+    wanted = pair.simulated.columns("jobs", *_GIVEN)
+    found = []
+    for run, row in zip(pair.live, rows, strict=True):
+        given = run.columns("jobs", *_GIVEN)
+        found += [name for name, off in _GIVEN.items() if (np.abs(given[name][row] - wanted[name]) > off).any()]
+    return list(dict.fromkeys(found))
 
 
 def _states(run: Run) -> np.ndarray:

@@ -63,6 +63,7 @@ def row_of(compared: Compared, seed: int) -> dict[str, Any]:
         row[f"{name}_error_ci_frac"] = _interval_over_repeats(of_live, of_simulated)
     row |= _error("queueing", "s", _over_jobs(live.queueing_s, mean), _over_jobs(simulated.queueing_s, mean))
     row["queueing_error_s"] = row["queueing_simulated_s"] - row["queueing_live_s"]
+    row |= _error("held", "gpu_s", _over_jobs(live.held_gpu_s, mean), _over_jobs(simulated.held_gpu_s, mean))
     for name in ("rescales", "preemptions"):
         counts = [_number(summary, f"num_{name}") for summary in compared.summaries_live]
         row[f"{name}_live"] = float(np.mean(counts))

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from real_backend.report.compared import Compared
-from simulator.figures.run import shown_until_s
-from simulator.figures.style import BLUE, GREY, INK, LIGHT, ORANGE, count_ticks, new_figure, save, staircase
+from simulator.figures.style import BLUE, GREY, INK, ORANGE, count_ticks, new_figure, save, staircase
 from simulator.moves import Moves
 from simulator.run import Run
 from simulator.timeline import Timeline
@@ -27,6 +26,7 @@ LIVE, SIMULATED = BLUE, ORANGE  # everywhere
 BAND_FRAC, JOB_BAND_FRAC = 0.05, 0.10
 MOST_JOBS, MOST_PARTS = 40, 1500  # of a figure of jobs over time: more can't be seen
 _METRICS = (("mean_jct", "mean JCT"), ("p95_jct", "p95 JCT"), ("makespan", "makespan"), ("cost", "cost"))
+_WAITING, _INSIDE, _BEYOND = "#b6bdc8", "#e8f1ec", "#b91c1c"
 _BUCKETS = 500
 _WIDE = 20.0  # ratio of JCTs from which axes are logarithmic
 
@@ -65,7 +65,7 @@ def _draw_errors(rows: Sequence[Mapping[str, Any]], folder: Path) -> Drawn | Non
     with new_figure(10, 1.55 + 0.36 * len(rows), title, subtitle) as figure:
         axes = figure.subplots(1, len(drawn), sharey=True, sharex=True, squeeze=False)[0]
         for ax, (name, heading) in zip(axes, drawn, strict=True):
-            ax.axvspan(-100 * BAND_FRAC, 100 * BAND_FRAC, color="#e8f1ec", linewidth=0, zorder=0)
+            ax.axvspan(-100 * BAND_FRAC, 100 * BAND_FRAC, color=_INSIDE, linewidth=0, zorder=0)
             ax.axvline(0, color=GREY, linewidth=1)
             for y, row in enumerate(rows):
                 error = 100 * row[f"{name}_error_frac"]
@@ -74,13 +74,13 @@ def _draw_errors(rows: Sequence[Mapping[str, Any]], folder: Path) -> Drawn | Non
                     continue
                 interval = row[f"{name}_error_ci_frac"]
                 if interval:
-                    ax.plot([100 * end for end in interval], [y, y], color=ORANGE, linewidth=2.2, alpha=0.65)
+                    ax.plot([100 * end for end in interval], [y, y], color=ORANGE, linewidth=3, alpha=0.45)
                 inside = abs(error) <= 100 * BAND_FRAC
-                ax.plot(error, y, "o", color=ORANGE if inside else "#b91c1c", markersize=7, markeredgecolor="white")
+                ax.plot(error, y, "o", color=ORANGE if inside else _BEYOND, markersize=6, markeredgecolor="white")
             ax.set(title=heading, xlabel="error (%)", xlim=(low - room, high + room), ylim=(len(rows) - 0.4, -0.6))
             ax.grid(visible=False, axis="y")
+            ax.tick_params(axis="y", length=0, labelcolor=INK)
         axes[0].set_yticks(range(len(rows)), [_two_lines(row["policy"]) for row in rows])
-        axes[0].tick_params(axis="y", length=0, labelcolor=INK)
         return _saved(figure, folder, "errors", title)
 
 
@@ -101,7 +101,7 @@ def _draw_jobs(all_compared: Sequence[Compared], rows: Sequence[Mapping[str, Any
     title = "JCT of each job, simulated against live"
     width_in = max(6.2, 2.55 * num_columns + 0.8)
     size_in = (width_in - 0.8) / num_columns
-    with new_figure(width_in, 1.15 + (size_in + 0.35) * num_rows, title, subtitle) as figure:
+    with new_figure(width_in, 0.95 + (size_in + 0.15) * num_rows, title, subtitle) as figure:
         axes = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
         for ax in axes.flat[len(drawn) :]:
             ax.remove()
@@ -109,7 +109,7 @@ def _draw_jobs(all_compared: Sequence[Compared], rows: Sequence[Mapping[str, Any
             ax = axes.flat[k]
             band = np.geomspace(ends[0], ends[1], 50) if logarithmic else ends
             ax.fill_between(
-                band, band * (1 - JOB_BAND_FRAC), band * (1 + JOB_BAND_FRAC), color="#e8f1ec", linewidth=0, zorder=0
+                band, band * (1 - JOB_BAND_FRAC), band * (1 + JOB_BAND_FRAC), color=_INSIDE, linewidth=0, zorder=0
             )
             ax.plot(ends, ends, color=GREY, linewidth=1, zorder=1)
             live_s, simulated_s = each.live.jct_s, each.simulated.jct_s
@@ -125,8 +125,7 @@ def _draw_jobs(all_compared: Sequence[Compared], rows: Sequence[Mapping[str, Any
                 ax.set(xscale="log", yscale="log")
             ax.set(xlim=ends, ylim=ends, aspect="equal")
             ax.tick_params(labelbottom=k + num_columns >= len(drawn))
-            if logarithmic:
-                _plain_ticks(ax, *ends)
+            _same_ticks(ax, ends[0], ends[1], logarithmic)
             if k + num_columns >= len(drawn):
                 ax.set_xlabel(f"live ({unit})")
             if k % num_columns == 0:
@@ -134,21 +133,24 @@ def _draw_jobs(all_compared: Sequence[Compared], rows: Sequence[Mapping[str, Any
         return _saved(figure, folder, "jobs", title)
 
 
-def _plain_ticks(ax: Axes, low: float, high: float) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+def _same_ticks(ax: Axes, low: float, high: float, logarithmic: bool) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-    subs = (1, 3) if high / low < 300 else (1,)
-    ticks = [sub * 10.0**power for power in range(-6, 9) for sub in subs if low <= sub * 10.0**power <= high]
+    if logarithmic:
+        subs = (1, 2, 5) if high / low < 50 else (1, 3) if high / low < 300 else (1,)
+        ticks = [sub * 10.0**power for power in range(-6, 9) for sub in subs if low <= sub * 10.0**power <= high]
+    else:
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_minor_locator(NullLocator())
-        axis.set_minor_formatter(NullFormatter())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def _draw_over_time(all_compared: Sequence[Compared], folder: Path) -> Drawn:
     lines = [(Timeline.of(each.pair.live[0]), Timeline.of(each.pair.simulated)) for each in all_compared]
-    until_s = max(shown_until_s(line) for both in lines for line in both)
+    until_s = max(float(steps.time_s[-1]) for both in lines for line in both for steps in (line.held, line.queue))
+    until_s = until_s or 1.0  # nothing came
     unit_s, unit = time_unit(until_s)
     edges_s = np.linspace(0.0, until_s, _BUCKETS + 1)
     x = edges_s / unit_s
@@ -184,6 +186,8 @@ def _draw_gantt(compared: Compared, number: int, folder: Path) -> Drawn:
     worlds = ((pair.live[0], LIVE), (pair.simulated, SIMULATED))
     names = pair.simulated.columns("jobs", "job_id")["job_id"].astype(str).tolist()
     bars = [_bars(run) for run, _ in worlds]
+    done = [_finished(run) for run, _ in worlds]
+    open_ends: list[tuple[float, float]] = []
     shown = names[:MOST_JOBS]
     while len(shown) > 1 and sum(len(each[name]) for each in bars for name in shown) > MOST_PARTS:
         shown = shown[: len(shown) // 2]
@@ -198,17 +202,22 @@ def _draw_gantt(compared: Compared, number: int, folder: Path) -> Drawn:
     with new_figure(10, 1.6 + 0.27 * max(len(shown), 3), title, subtitle) as figure:
         ax = figure.subplots()
         for y, name in enumerate(shown):
-            for (_, colour), each, bottom in zip(worlds, bars, (y - 0.38, y + 0.02), strict=True):
+            for (_, colour), each, bottom, names_done in zip(worlds, bars, (y - 0.38, y + 0.02), done, strict=True):
                 _draw_job(ax, each[name], bottom, colour, most_gpus, unit_s)
+                if name not in names_done and each[name]:
+                    open_ends.append((each[name][-1].until_s / unit_s, bottom + 0.18))
             if y % 2:
                 ax.axhspan(y - 0.5, y + 0.5, color="#f6f7f9", linewidth=0, zorder=0)
         ax.set_yticks(range(len(shown)), [_short(name) for name in shown], fontsize=8)
         ax.tick_params(axis="y", length=0, labelcolor=INK)
         ax.grid(visible=False, axis="y")
         ax.set(xlabel=f"time ({unit})", xlim=(0, 1.01 * until_s / unit_s), ylim=(len(shown) - 0.4, -0.6))
-        keys = [Patch(color=LIVE, label="live"), Patch(color=SIMULATED, label="simulated")]
-        keys += [Patch(color=INK, label="pause of a move"), Patch(facecolor=LIGHT, label="waiting")]
-        figure.legend(handles=keys, loc="outside upper right", ncols=4, fontsize=8.5)
+        keys: list[Any] = [Patch(color=LIVE, label="live"), Patch(color=SIMULATED, label="simulated")]
+        keys += [Patch(color=INK, label="pause of a move"), Patch(facecolor=_WAITING, label="waiting")]
+        if open_ends:
+            keys += ax.plot(*zip(*open_ends, strict=True), "x", color=_BEYOND, markersize=5, markeredgewidth=1.6,
+                            label="not finished", clip_on=False, zorder=4)  # fmt: skip
+        ax.legend(handles=keys, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=5, fontsize=8.5, borderaxespad=0.1)
         slug = re.sub(r"[^a-z0-9]+", "-", pair.policy.lower()).strip("-")
         return _saved(figure, folder, f"gantt-{number:02}-{slug}"[:60].rstrip("-"), title)
 
@@ -222,12 +231,15 @@ class _Bar:
 
 
 def _bars(run: Run) -> dict[str, list[_Bar]]:
-    """By job: from its submission to its end, what it held; 0 GPUs: it waits."""
+    """By job: from its submission until it finished or failed, else to the end of the run; 0 GPUs: it waits."""
     jobs, moves = run.columns("jobs", "job_id", "submit_s", "finish_s", "state"), Moves.of(run)
     pause_s = run.columns("allocations", "pause_s")["pause_s"]
     end_s = float(run.facts["end_s"])
-    gone = (jobs["state"] == "rejected") | (jobs["state"] == "not_submitted")
-    ends_s = np.where(gone, jobs["submit_s"], np.where(np.isfinite(jobs["finish_s"]), jobs["finish_s"], end_s))
+    ends_s = np.where(np.isfinite(jobs["finish_s"]), jobs["finish_s"], end_s)
+    gone = np.isin(jobs["state"], ("rejected", "not_submitted", "failed"))
+    ends_s[gone] = jobs["submit_s"][gone]
+    has_failed = jobs["state"][moves.job] == "failed"
+    np.maximum.at(ends_s, moves.job[has_failed], moves.time_s[has_failed])  # its last row takes its GPUs away
     until_s = np.minimum(np.append(moves.time_s, np.inf)[moves.next_row], ends_s[moves.job])
     rows_of: dict[int, list[int]] = {}
     for row, job in enumerate(moves.job.tolist()):
@@ -244,6 +256,11 @@ def _bars(run: Run) -> dict[str, list[_Bar]]:
     return found
 
 
+def _finished(run: Run) -> set[str]:
+    jobs = run.columns("jobs", "job_id", "state")
+    return set(jobs["job_id"][jobs["state"] == "finished"].astype(str).tolist())
+
+
 def _draw_job(ax: Axes, bars: Sequence[_Bar], bottom: float, colour: str, most_gpus: int, unit_s: float) -> None:
     for bar in bars:
         span = [(bar.from_s / unit_s, (bar.until_s - bar.from_s) / unit_s)]
@@ -254,7 +271,7 @@ def _draw_job(ax: Axes, bars: Sequence[_Bar], bottom: float, colour: str, most_g
                 pause = [(bar.from_s / unit_s, bar.pause_s / unit_s)]
                 ax.broken_barh(pause, (bottom, 0.36), facecolor=INK, linewidth=0)
         else:
-            ax.broken_barh(span, (bottom + 0.13, 0.1), facecolor=LIGHT, linewidth=0)
+            ax.broken_barh(span, (bottom + 0.13, 0.1), facecolor=_WAITING, linewidth=0)
 
 
 def _saved(figure: Figure, folder: Path, name: str, title: str) -> Drawn:

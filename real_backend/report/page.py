@@ -38,6 +38,7 @@ def render(content: Mapping[str, Any], about: About, figures: Mapping[str, Any],
         "grade": _grade,
         "figure": inline,
         "listed": listed,
+        "span": _span,
     }
     template = environment.get_template("report.html")
     return template.render(
@@ -105,6 +106,11 @@ def _seconds(value: float | None, signed: bool = False) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.10g}" if value == int(value) else f"{value:,.1f}"
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
 def _usd(value: float | None) -> str:

@@ -10,6 +10,7 @@ from real_backend.report.compared import Compared
 from real_backend.report.pairs import About
 
 _MOST_NAMED = 5  # of a list in a sentence
+_MOST_PAIRS = 3
 _FEW_JOBS = 20  # too few for a p95 that says much
 
 COMPUTE = {
@@ -44,31 +45,32 @@ def found_notes(all_compared: Sequence[Compared], ranking: Mapping[str, Any]) ->
     """What a reader must know of these runs: jobs left out, what intervals stand for, jobs or settings that differ."""
     notes = []
     for each in all_compared:
-        policy = each.pair.policy
         if each.left_out:
             names = listed([str(job["job"]) for job in each.left_out])
             notes.append(
-                f"{policy}: errors are over the {each.num_compared:,} of {each.num_jobs:,} jobs that finished in both "
-                f"worlds (and every repeat); left out: {names}. Cost and the counts of moves are of the whole run"
+                f"{each.pair.policy}: errors are over the {each.num_compared:,} of {each.num_jobs:,} jobs that "
+                f"finished in both worlds (in every repeat); left out: {names}. Cost and the counts of moves are of "
+                "the whole run"
             )
-        hashes = {summary.get("workload_hash") for summary in (*each.summaries_live, each.summary_simulated)}
-        if len(hashes) > 1:
-            notes.append(f"{policy}: live and simulated jobs have the same names but other sizes, durations or times")
-        if any(summary.get("warmup_s") for summary in (*each.summaries_live, each.summary_simulated)):
-            notes.append(f"{policy}: the runs have a warm-up; here it is not cut: all jobs are compared")
-    repeats = sorted({each.num_repeats for each in all_compared})
-    if repeats[0] == 1:
+    other = [f"{each.pair.policy} ({', '.join(each.differing)})" for each in all_compared if each.differing]
+    if other:
+        notes.append(f"live and simulated jobs have the same names, but differ in what they are: {listed(other)}")
+    summaries = [s for each in all_compared for s in (*each.summaries_live, each.summary_simulated)]
+    if any(summary.get("warmup_s") for summary in summaries):
+        notes.append("the runs have a warm-up; here it is not cut: all jobs are compared")
+    repeats = {each.num_repeats for each in all_compared}
+    if repeats == {1}:
         notes.append(
             "one live run a policy: the intervals of JCT are over jobs only, and say nothing of how much a live run "
             "differs from the next; makespan and cost have no interval"
-            if repeats == [1]
-            else "some policies have one live run only: no interval of their makespan and cost"
         )
+    elif 1 in repeats:
+        notes.append("some policies have one live run only: no interval of their makespan and cost")
     fewest = min(each.num_compared for each in all_compared)
     if fewest < _FEW_JOBS:
         notes.append(f"{fewest} jobs compared: too few for a p95 that says much, or for its interval")
     if len(all_compared) > 1 and any(each.num_compared > ranking["num_ranked_jobs"] for each in all_compared):
-        jobs = f"{ranking['num_ranked_jobs']:,} jobs that all policies finished in both worlds"
+        jobs = f"{ranking['num_ranked_jobs']:,} jobs that finished under all policies in both worlds"
         notes.append(f"the ranking by mean JCT and by makespan is over the {jobs}")
     return notes
 
@@ -108,22 +110,25 @@ def listed(names: Sequence[str]) -> str:
 def _of_ranking(ranking: Mapping[str, Any]) -> str:
     if ranking["same_ranking_mean_jct"] is None:
         return "no job finished under all of them, so that they can't be ranked."
-    tau = ranking["kendall_tau"]
-    spelt = "no Kendall τ, all are equal" if tau is None or not math.isfinite(tau) else f"Kendall τ {_tau(tau)}"
+    tau, close = ranking["kendall_tau"], ranking["indistinguishable"]
+    spelt = f"Kendall τ {_tau(tau)}" if tau is not None and math.isfinite(tau) else "no Kendall τ: all are equal"
     if ranking["same_ranking_mean_jct"]:
         said = f"the ranking by mean JCT was the same ({spelt})"
-        close = ranking["indistinguishable"]
-        return f"{said}, though live {_pairs(close)} can't be told apart." if close else f"{said}."
-    close = [pair for pair in ranking["swapped"] if pair in ranking["indistinguishable"]]
-    clear = [pair for pair in ranking["swapped"] if pair not in ranking["indistinguishable"]]
-    said = f"the ranking by mean JCT was not the same ({spelt}): it has {_pairs(clear or close)} the other way round"
+        return f"{said}, though live {_pairs(close, ranking)} can't be told apart." if close else f"{said}."
+    unclear = [pair for pair in ranking["swapped"] if pair in close]
+    clear = [pair for pair in ranking["swapped"] if pair not in close]
+    said = f"the ranking by mean JCT was not the same ({spelt}): it has {_pairs(clear or unclear, ranking)} the other "
     if not clear:
-        return f"{said}, which live can't be told apart."
-    return f"{said}; {_pairs(close)} too, which live can't be told apart." if close else f"{said}."
+        return f"{said}way round, but live they can't be told apart."
+    also = f"; {_pairs(unclear, ranking)} too, but live they can't be told apart" if unclear else ""
+    return f"{said}way round{also}."
 
 
-def _pairs(pairs: Sequence[Sequence[str]]) -> str:
-    return listed([" and ".join(pair) for pair in pairs])
+def _pairs(pairs: Sequence[Sequence[str]], ranking: Mapping[str, Any]) -> str:
+    num_pairs = len(ranking["mean_jct_differences"])
+    if len(pairs) <= _MOST_PAIRS:
+        return ", ".join(" and ".join(pair) for pair in pairs)
+    return f"all {num_pairs} pairs of policies" if len(pairs) == num_pairs else f"{len(pairs)} of {num_pairs} pairs"
 
 
 def _tau(tau: float) -> str:
