@@ -57,6 +57,8 @@ def _draw_errors(rows: Sequence[Mapping[str, Any]], folder: Path) -> Drawn | Non
     for name, _ in drawn:
         for row in rows:
             ends += [row[f"{name}_error_frac"], *(row[f"{name}_error_ci_frac"] or ())]
+    from matplotlib.ticker import MaxNLocator
+
     finite = 100 * np.array([end for end in ends if math.isfinite(end)])
     low, high = float(finite.min()), float(finite.max())
     room = 0.08 * (high - low)
@@ -78,6 +80,7 @@ def _draw_errors(rows: Sequence[Mapping[str, Any]], folder: Path) -> Drawn | Non
                 inside = abs(error) <= 100 * BAND_FRAC
                 ax.plot(error, y, "o", color=ORANGE if inside else _BEYOND, markersize=6, markeredgecolor="white")
             ax.set(title=heading, xlabel="error (%)", xlim=(low - room, high + room), ylim=(len(rows) - 0.4, -0.6))
+            ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
             ax.grid(visible=False, axis="y")
             ax.tick_params(axis="y", length=0, labelcolor=INK)
         axes[0].set_yticks(range(len(rows)), [_two_lines(row["policy"]) for row in rows])
@@ -93,7 +96,7 @@ def _draw_jobs(all_compared: Sequence[Compared], rows: Sequence[Mapping[str, Any
     least, most = float(points.min()), float(points.max())
     logarithmic = least > 0 and most / least > _WIDE
     ends = np.array([least / 1.3, most * 1.3] if logarithmic else [0.0, 1.06 * most]) / unit_s
-    num_columns = min(len(drawn), 4)
+    num_columns = 3 if len(drawn) in (5, 6, 9) else min(len(drawn), 4)
     num_rows = -(-len(drawn) // num_columns)
     has_repeats = any(each.num_repeats > 1 for each, _ in drawn)
     more = "; bars: least to most of the live repeats" if has_repeats else ""

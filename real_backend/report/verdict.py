@@ -52,9 +52,10 @@ def found_notes(all_compared: Sequence[Compared], ranking: Mapping[str, Any]) ->
                 f"finished in both worlds (in every repeat); left out: {names}. Cost and the counts of moves are of "
                 "the whole run"
             )
-    other = [f"{each.pair.policy} ({', '.join(each.differing)})" for each in all_compared if each.differing]
-    if other:
-        notes.append(f"live and simulated jobs have the same names, but differ in what they are: {listed(other)}")
+    columns = list(dict.fromkeys(name for each in all_compared for name in each.differing))
+    if columns:
+        other = [each.pair.policy for each in all_compared if each.differing]
+        notes.append(f"live and simulated jobs of the same name differ in {', '.join(columns)}: {listed(other)}")
     summaries = [s for each in all_compared for s in (*each.summaries_live, each.summary_simulated)]
     if any(summary.get("warmup_s") for summary in summaries):
         notes.append("the runs have a warm-up; here it is not cut: all jobs are compared")
@@ -120,8 +121,8 @@ def _of_ranking(ranking: Mapping[str, Any]) -> str:
     said = f"the ranking by mean JCT was not the same ({spelt}): it has {_pairs(clear or unclear, ranking)} the other "
     if not clear:
         return f"{said}way round, but live they can't be told apart."
-    also = f"; {_pairs(unclear, ranking)} too, but live they can't be told apart" if unclear else ""
-    return f"{said}way round{also}."
+    more = "one more pair" if len(unclear) == 1 else f"{len(unclear)} more pairs"
+    return f"{said}way round" + (f", and {more} that can't be told apart live." if unclear else ".")
 
 
 def _pairs(pairs: Sequence[Sequence[str]], ranking: Mapping[str, Any]) -> str:
