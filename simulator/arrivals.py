@@ -64,7 +64,8 @@ class Arrivals:
         """True once every job has been submitted."""
         return self._next is None
 
-    def _arrive(self) -> None:
+    def submit_due(self) -> None:
+        """Submits all jobs whose time has come."""
         now_s, job, submit = self._clock._now, self._next, self._cluster.submit
         while job is not None and job.submit_s <= now_s:
             if self.learns:
@@ -73,6 +74,9 @@ class Arrivals:
             self.num_submitted += 1
             job = next(self._jobs, None)
         self._next = job
-        if job is not None:
-            self._clock.call_at(job.submit_s, self._call, ARRIVAL)
+
+    def _arrive(self) -> None:
+        self.submit_due()
+        if self._next is not None:
+            self._clock.call_at(self._next.submit_s, self._call, ARRIVAL)
         self._cluster.request_decision()

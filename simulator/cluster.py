@@ -171,6 +171,25 @@ class Cluster(ABC):
         if not number % TICK:
             self.on_tick()
 
+    def _book_gang(self, job: SimJob, gpus: int, placement: Placement) -> None:
+        """From now on the job holds this gang, and the nodes and the view say so."""
+        held, old = job.gpus_held, job.nodes
+        if len(old) == len(placement) == 1 and old[0][0] == placement[0][0]:  # on the same node: one move for two
+            self._hold(job, ((old[0][0], gpus - held),))
+        else:
+            if old:
+                self._hold(job, old, -1)
+            if placement:
+                self._hold(job, placement)
+        self.held_gpus += gpus - held
+        job.gpus_held = gpus
+        job.nodes = placement
+        if self._has_moldable:
+            self._set_bounds(job)
+            self._jobs.update(job)
+        elif self._jobs.has_columns:
+            self._jobs.update_gpus(job)
+
     def _set_bounds(self, job: SimJob) -> None:
         """A moldable job can't change its size while it runs."""
         table, seq = self._table, job.seq

@@ -116,7 +116,11 @@ class NodePools:
             name: PoolView(name, spec.gpus_per_node, spec.fewest, spec.most, spec.usd_per_node_h)
             for name, spec in specs.items()
         }
-        for name, spec in specs.items():
+        self._begin()
+
+    def _begin(self) -> None:
+        """Makes the nodes that are there from the start."""
+        for name, spec in self._specs.items():
             for _ in range(spec.num_nodes):
                 self._make_ready(self._order(name))
 

@@ -104,7 +104,7 @@ class SimulatedCluster(Cluster):
 
     def _change(self, job: SimJob, gpus: int, placement: Placement) -> None:
         """What a job holds becomes `gpus` GPUs on these nodes."""
-        now_s, held, old = self._clock._now, job.gpus_held, job.nodes
+        now_s, held = self._clock._now, job.gpus_held
         costs = self._one_cost or self._costs[self._table.model.codes[job.seq]]
         if held:
             job.settle(now_s)
@@ -131,20 +131,6 @@ class SimulatedCluster(Cluster):
             job.preempt(now_s, self._table.checkpoint_interval_s[job.seq], costs)
             self._pending.add(job)
             self._num_running -= 1
-        if len(old) == len(placement) == 1 and old[0][0] == placement[0][0]:  # on the same node: one move for two
-            self._hold(job, ((old[0][0], gpus - held),))
-        else:
-            if old:
-                self._hold(job, old, -1)
-            if placement:
-                self._hold(job, placement)
-        self.held_gpus += gpus - held
-        job.gpus_held = gpus
-        job.nodes = placement
-        if self._has_moldable:
-            self._set_bounds(job)
-            self._jobs.update(job)
-        elif self._jobs.has_columns:
-            self._jobs.update_gpus(job)
+        self._book_gang(job, gpus, placement)
         self._record_allocation((now_s, job.seq, gpus, job.rate, pause_s, job.left_s))
         self._record_placement(placement)

@@ -1,0 +1,1 @@
+"""A cluster in wall time: the simulator's policies on real torch.distributed jobs."""
