@@ -13,10 +13,12 @@ workers go on, and it tries to reach a new one for `orphan_s`; after that it end
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from real_backend.channel import Channel, Closed, Message, knock
+from real_backend.channel import Channel, Closed, Message, knock, read_token
 from real_backend.errors import BackendError, TokenRefused
 from real_backend.launch import START_METHODS, Launcher, Started
 from real_backend.telemetry import NodeTelemetry
@@ -58,7 +60,6 @@ class AgentOptions:
     orphan_s: float = 60.0
     telemetry_s: float = 1.0
     network_gib_per_s: float = 0.0
-    scratch: Path = Path(".")
 
     def __post_init__(self) -> None:
         rules = {
@@ -126,7 +127,9 @@ class Agent:
     # ---- the loop
     def _turn(self) -> None:
         channels = {
-            channel.connection: (started, slot) for started in self._started for slot, channel in started.channels.items()
+            channel.connection: (started, slot)
+            for started in self._started
+            for slot, channel in started.channels.items()
         }
         sentinels = {started.process.sentinel: started for started in self._started}
         watched: list[Any] = [*channels, *sentinels]
@@ -134,9 +137,9 @@ class Agent:
             watched.append(self._controller.connection)
         for ready in wait(watched, timeout=_TICK_S):
             if ready in channels:
-                self._hear(*channels[ready])  # type: ignore[index]
+                self._hear(*channels[ready])
             elif ready in sentinels:
-                self._bury(sentinels[ready])  # type: ignore[index]
+                self._bury(sentinels[ready])
             else:
                 self._obey()
         now_s = time.monotonic()
@@ -250,9 +253,7 @@ class Agent:
     def _connect(self) -> None:
         channel = knock(self._options.join, self._token)
         options = self._options
-        workers = [
-            {"job_id": job_id, "slot": slot, **sign.state} for (job_id, slot), sign in self._signs.items()
-        ]
+        workers = [{"job_id": job_id, "slot": slot, **sign.state} for (job_id, slot), sign in self._signs.items()]
         channel.send(
             "hello",
             name=options.name,
@@ -316,3 +317,32 @@ class Agent:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._quits = True
 
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m real_backend agent --join HOST:PORT …`; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m real_backend agent",
+        description="A node: offers slots to the controller at HOST:PORT and runs workers in them.",
+    )
+    parser.add_argument("--join", required=True, metavar="HOST:PORT", help="the controller's address")
+    parser.add_argument("--token-file", type=Path, help="holds the shared token; else REAL_BACKEND_TOKEN")
+    parser.add_argument("--name", default=f"{socket.gethostname()}-{os.getpid()}", help="of this node")
+    parser.add_argument("--slots", type=int, default=1, help="workers at once (1)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--slots-per-gpu", type=int, default=1, help="workers that share a GPU (1)")
+    parser.add_argument("--gpus", type=_numbers, default=(), help="indices of the GPUs to use, such as 0,1; all")
+    parser.add_argument("--host", default="127.0.0.1", help="address of this node for the others")
+    parser.add_argument("--start", default="forkserver", help="forkserver or spawn")
+    parser.add_argument("--heartbeat-timeout-s", type=float, default=60.0)
+    parser.add_argument("--orphan-s", type=float, default=60.0, help="how long to go on without a controller")
+    given = vars(parser.parse_args(list(arguments)))
+    try:
+        token = read_token(os.environ, given.pop("token_file"))
+        return Agent(AgentOptions(**given), token).run()
+    except BackendError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))

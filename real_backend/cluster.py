@@ -159,7 +159,12 @@ class LiveCluster(Cluster):
         if job is None or math.isnan(move.stepped_s):
             return
         self._journal.write(
-            "moved", job=job.seq, time_s=move.stepped_s, pause_s=move.pause_s, generation=move.generation, step=gang.step
+            "moved",
+            job=job.seq,
+            time_s=move.stepped_s,
+            pause_s=move.pause_s,
+            generation=move.generation,
+            step=gang.step,
         )
         self._book_pause(job, move.pause_s)
         self._progress(job, gang)

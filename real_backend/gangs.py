@@ -181,7 +181,12 @@ class Gang:
             self._move = self._new_move("resume" if self._has_state else "start")
         self._move.lead_to(self.generation, seats)
         self._seats, self._alive, self._over = seats, set(seats), set()
-        common = {"action": "join", "generation": self.generation, "is_first": not self._has_state, **self._store(seats)}
+        common = {
+            "action": "join",
+            "generation": self.generation,
+            "is_first": not self._has_state,
+            **self._store(seats),
+        }
         agents = list(taken)
         for node_rank, agent in enumerate(agents):
             spec = self._spec({**common, "node_rank": node_rank, "num_nodes": len(agents), "world_size": len(seats)})
@@ -225,7 +230,9 @@ class Gang:
         self.phase = Phase.GROWING
         for agent in taken:
             spec = self._spec(self._next_gang())
-            ranked = [(rank, seat[1]) for rank, seat in enumerate(self._coming) if seat in self._joiners and seat[0] == agent]
+            ranked = [
+                (rank, seat[1]) for rank, seat in enumerate(self._coming) if seat in self._joiners and seat[0] == agent
+            ]
             self._send_start(agent, spec, ranked)
 
     def _rejoin(self) -> None:
@@ -283,7 +290,9 @@ class Gang:
             elif not self._alive:
                 self._is_idle()
         else:
-            missed = [seat for seat in gone if (seat in self._seats or seat in self._joiners) and seat not in self._over]
+            missed = [
+                seat for seat in gone if (seat in self._seats or seat in self._joiners) and seat not in self._over
+            ]
             if missed:
                 self._break(missed, code, why, is_own_fault)
 
@@ -354,7 +363,9 @@ class Gang:
         """Takes over workers (agent, what it says of one) that have gone on; False if they aren't the whole gang."""
         generations = {worker.get("generation") for _, worker in workers}
         ranks = sorted((int(worker.get("rank") or 0), name, int(worker["slot"])) for name, worker in workers)
-        is_stepping = all(worker.get("last") in ("stepped", "progress", "beat", "saved", "joined") for _, worker in workers)
+        is_stepping = all(
+            worker.get("last") in ("stepped", "progress", "beat", "saved", "joined") for _, worker in workers
+        )
         if not is_stepping or len(generations) != 1 or [rank for rank, _, _ in ranks] != list(range(len(ranks))):
             return False
         if not workers or Counter(name for name, _ in workers) != Counter(dict(target)):

@@ -116,9 +116,7 @@ def _run_group(connections: list[Connection], spec: Mapping[str, Any], members: 
     os._exit(0 if result.state == WorkerState.SUCCEEDED else 70)
 
 
-def _run_group_worker(
-    connections: list[Connection], spec: Mapping[str, Any], members: list[Mapping[str, Any]]
-) -> None:
+def _run_group_worker(connections: list[Connection], spec: Mapping[str, Any], members: list[Mapping[str, Any]]) -> None:
     from real_backend.worker import main
 
     local_rank = int(os.environ["LOCAL_RANK"])

@@ -14,7 +14,6 @@ from real_backend.providers import Provider
 from real_backend.wall_clock import WallClock
 from simulator.pools import Node, NodePools, PoolSpec
 
-
 _LOOK_AGAIN_S = 0.1
 
 
@@ -119,7 +118,9 @@ class LivePools(NodePools):
     def _order(self, name: str) -> Node:
         node = super()._order(name)
         self._names[node.number] = self._first.pop(0) if self._first else f"node{node.number}"
-        self._journal.write("ordered", node=node.number, pool=name, name=self._names[node.number], time_s=node.ordered_s)
+        self._journal.write(
+            "ordered", node=node.number, pool=name, name=self._names[node.number], time_s=node.ordered_s
+        )
         return node
 
     def _provision(self, node: Node) -> None:

@@ -101,7 +101,9 @@ class LiveRun:
         self._clock, self._fleet = runtime.clock, runtime.fleet
         rejected = scenario.too_large()
         if rejected.size and scenario.oversized == "error":
-            raise BackendError(f"{rejected.size} jobs can never run on this cluster, the first {jobs.job_id[rejected[0]]}")
+            raise BackendError(
+                f"{rejected.size} jobs can never run on this cluster, the first {jobs.job_id[rejected[0]]}"
+            )
         self._journal = Journal(self.folder / JOURNAL)
         if not history:
             self._clock.restart()
@@ -156,7 +158,15 @@ class LiveRun:
         if self._arrivals.learns:
             self._cluster.learn = lambda seq: estimator.observe(jobs, seq, float(jobs.duration_s[seq]))
         self._monitor = LiveMonitor(
-            self._clock, self._cluster, jobs, specs, self._recorder, scenario.monitor, self._fleet, self._pools, exporter
+            self._clock,
+            self._cluster,
+            jobs,
+            specs,
+            self._recorder,
+            scenario.monitor,
+            self._fleet,
+            self._pools,
+            exporter,
         )
         self._why_unfinished = ""
         self._stalled_s = math.inf
@@ -199,7 +209,9 @@ class LiveRun:
         if waiting and not why_unfinished and self._scenario.horizon_s == math.inf:
             self._notes.append(f"{len(waiting)} jobs never got the GPUs they waited for: {', '.join(waiting[:5])}")
         failures = self._cluster.failures
-        self._notes += [f"{each['job_id']} at {each['time_s']:.1f} s: {each['why']}; {each['then']}" for each in failures]
+        self._notes += [
+            f"{each['job_id']} at {each['time_s']:.1f} s: {each['why']}; {each['then']}" for each in failures
+        ]
         self._notes += self._pools.failures
         facts = {
             "end_s": end_s,

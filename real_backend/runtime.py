@@ -137,5 +137,3 @@ class Runtime:
 def names_of(count: int, first: int = 0) -> list[str]:
     """Names of nodes in order."""
     return [f"node{number}" for number in range(first, first + count)]
-
-

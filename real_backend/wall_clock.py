@@ -81,7 +81,7 @@ class WallClock(Clock):
     def _due(self) -> Callable[[], None] | None:
         event = heappop(self._queue)[3]
         if event.__class__ is Call:
-            return event.run  # type: ignore[attr-defined, no-any-return]
+            return event.run
         callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
         for callback in callbacks:
             callback(event)

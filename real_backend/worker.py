@@ -12,6 +12,7 @@ all-reduce that ends each step, which also makes the global loss of the parts.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -87,7 +88,7 @@ class Worker:
         """What `make` made in this process's first gang: it outlives a rescale in place."""
         if self._memory is None:
             self._memory = make()
-        return self._memory  # type: ignore[no-any-return]
+        return self._memory
 
     def restore(self, trainable: Trainable) -> None:
         """Brings a new gang's members to one state: a surviving worker's, else the last checkpoint's, else step 0."""
@@ -279,10 +280,8 @@ def main(connection: Connection, spec: Mapping[str, Any]) -> None:
     except BaseException:
         text = traceback.format_exc()
         print(text, file=sys.stderr, flush=True)
-        try:
+        with contextlib.suppress(Closed):
             channel.send("raised", error=text.strip().splitlines()[-1][:500])
-        except Closed:
-            pass
         os._exit(70)  # collectives may be stuck: don't wait for threads and groups
     sys.stdout.flush()
     sys.stderr.flush()

@@ -168,7 +168,7 @@ def _prepared(arguments: Sequence[str], overrides: Sequence[Override]) -> list[s
         for argument, last in zip(arguments, before, strict=False)
         if argument.startswith("-") or (last.startswith("-") and not _is_override(argument))
     ]
-    prepared = flags + [_opened(argument) for argument in arguments if argument not in flags]
+    prepared = flags + [opened(argument) for argument in arguments if argument not in flags]
     alike = [each.key_or_group for each in overrides if not each.is_sweep_override()]
     if alike and ("-m" in flags or "--multirun" in flags):
         prepared.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(alike)}]")
@@ -179,7 +179,8 @@ def _is_override(argument: str) -> bool:
     return "=" in argument and not argument.startswith("-")
 
 
-def _opened(argument: str) -> str:
+def opened(argument: str) -> str:
+    """An override as Hydra must have it: an experiment is global, and an option inside a mapping may be new."""
     key, _, value = argument.partition("=")
     if key == _EXPERIMENT:
         return f"{_EXPERIMENT}{_GLOBAL}={value}"

@@ -76,9 +76,9 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         print(f"{job.folder}: finished already with the same settings; kept (resume=false runs it anew)")
         return
     setup = Setup(config)
-    _prepare(job.folder)
+    prepare(job.folder)
     begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
-    with _signals() as stopper:
+    with signals() as stopper:
         trace = setup.load()
         if not job.in_sweep:
             print(trace.report)
@@ -115,7 +115,7 @@ def is_done(folder: Path, config_text: str) -> bool:
         return False
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """Makes the folder, and sees that it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def _audit(run: Run, config: RunConfig, folder: Path) -> None:
             raise
 
 
-class _Stopper:
+class Stopper:
     """What a signal does: first it asks, a second time it breaks."""
 
     stop: Callable[[str], None] | None = None
@@ -153,9 +153,9 @@ class _Stopper:
 
 
 @contextmanager
-def _signals() -> Iterator[_Stopper]:
+def signals() -> Iterator[Stopper]:
     """SIGINT and SIGTERM end the simulation in good order while this lasts."""
-    stopper = _Stopper()
+    stopper = Stopper()
     if threading.current_thread() is not threading.main_thread():
         yield stopper
         return

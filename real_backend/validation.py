@@ -1,0 +1,164 @@
+"""How far the simulator is off: each policy live, then simulated with the profile, then the report.
+
+FOLDER/calibration/            the profile, where none was named: measured first, apart from what follows
+FOLDER/live/LABEL[/repeat-N]/  live runs
+FOLDER/simulated/LABEL/        the same plans in simulated time
+FOLDER/fidelity.json, report.html, figures/
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from real_backend.errors import BackendError
+from real_backend.report import About, load_pairs, write_report
+from real_backend.running import Plan, find_profile, make_plan, read_settings, run_live, run_simulated
+from simulator.run import SUMMARY
+from simulator.summary import write_json
+from workloads.profile import Profile, load_profile
+
+ABOUT = "about.json"
+
+
+def validate(runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], folder: Path, command: str = "") -> dict[str, Any]:
+    """Runs everything, and writes the report.
+
+    Args:
+        runs: settings and labels, one a policy.
+
+    Returns:
+        What is in fidelity.json.
+    """
+    console = Console()
+    names = _names([labels for _, labels in runs])
+    settings = runs[0][0]
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = _profile(settings, folder, command, console)
+    plans = [make_plan(each, profile) for each, _ in runs]  # all are checked before the first runs
+    repeats = int(settings["repeats"])
+    if repeats < 1:
+        raise BackendError(f"repeats={repeats}: must be 1 or more")
+    for (_, labels), plan, name in zip(runs, plans, names, strict=True):
+        for repeat in range(repeats):
+            place = folder / "live" / name if repeats == 1 else folder / "live" / name / f"repeat-{repeat + 1}"
+            if (place / SUMMARY).is_file() and plan.config.resume and _is_same(place, plan):
+                console.print(f"{place}: there already, of the same settings; kept", highlight=False, soft_wrap=True)
+                continue
+            told = f" ({repeat + 1} of {repeats})" if repeats > 1 else ""
+            with console.status(f"live: {name}{told}, about {plan_s(plan):.0f} s"):
+                run = run_live(plan, labels, place, is_quiet=True)
+            console.print(_line("live", name, run.summary), highlight=False, soft_wrap=True)
+        run = run_simulated(plan, labels, folder / "simulated" / name)
+        console.print(_line("simulated", name, run.summary), highlight=False, soft_wrap=True)
+    write_json(folder / ABOUT, _about(plans[0], profile, command))
+    return report_again(folder, console)
+
+
+def report_again(folder: Path, console: Console | None = None) -> dict[str, Any]:
+    """Writes the report from the runs in a validation's folder."""
+    console = console or Console()
+    try:
+        about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+    except OSError:
+        raise BackendError(f"{folder}: no {ABOUT} in it: not a validation's folder, or it has not ended") from None
+    told = write_report(folder, load_pairs(folder), about)
+    table = Table(title="simulated against live, live as the truth", title_justify="left")
+    for column in ("policy", "mean JCT", "p95 JCT", "makespan", "cost", "rescales live / simulated"):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    for row in told["policies"]:
+        keys = ("mean_jct_error_frac", "p95_jct_error_frac", "makespan_error_frac", "cost_error_frac")
+        errors = [f"{100 * row[key]:+.1f} %" if row[key] is not None else "–" for key in keys]
+        table.add_row(row["policy"], *errors, f"{row['rescales_live']} / {row['rescales_simulated']}")
+    console.print(table)
+    console.print(told["verdict"], highlight=False, soft_wrap=True)
+    console.print(f"the report is {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    return told
+
+
+def plan_s(plan: Plan) -> float:
+    """A guess of how long a live run takes: all work on all GPUs at the start, or the last arrival and its job."""
+    jobs, pool = plan.scenario.jobs, plan.scenario.pools[0]
+    work_s = float((jobs.duration_s * jobs.num_gpus).sum()) / max(1, pool.num_nodes * pool.gpus_per_node)
+    return max(work_s, float((jobs.submit_s + jobs.duration_s).max()))
+
+
+def _profile(settings: Mapping[str, Any], folder: Path, command: str, console: Console) -> Profile:
+    mine = read_settings(settings)
+    if mine.profile != "auto":
+        return find_profile(mine, mine.resolved_device())
+    from real_backend.calibration import calibrate
+
+    place = folder / "calibration"
+    name = settings["calibration"].get("name") or f"{mine.compute}_{mine.resolved_device()}"
+    if (place / f"{name}.yaml").is_file() and settings.get("resume", True):
+        console.print(f"{place / name}.yaml: there already; kept", highlight=False, soft_wrap=True)
+        return load_profile(place / f"{name}.yaml")
+    return calibrate(settings, place, command=command, console=console)
+
+
+def _names(labels: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A folder's name for each run: what differs between them, the allocation always."""
+    differing = [key for key in labels[0] if len({str(each.get(key)) for each in labels}) > 1 and key != "allocation"]
+    names = [
+        ",".join([str(each["allocation"]), *(f"{key}={each.get(key)}" for key in differing)]).replace("/", "_")
+        for each in labels
+    ]
+    if len(set(names)) < len(names):
+        raise BackendError(f"validate: two runs of the same settings: {', '.join(names)}")
+    return names
+
+
+def _is_same(place: Path, plan: Plan) -> bool:
+    return (place / "config.yaml").read_text(encoding="utf-8") == plan.text
+
+
+def _line(world: str, name: str, summary: Mapping[str, Any]) -> str:
+    from simulator.console import line
+
+    return f"{world:>9}  {name}: {line(summary)}"
+
+
+def _about(plan: Plan, profile: Profile, command: str) -> dict[str, Any]:
+    pool = plan.scenario.pools[0]
+    holdout = {
+        name: f"{100 * model.holdout.median_error_frac:.1f} % median, {100 * model.holdout.p90_error_frac:.1f} % p90, "
+        f"{model.holdout.num_rows} of {model.num_rows} rows"
+        for name, model in profile.models.items()
+        if model.holdout
+    }
+    facts: dict[str, Any] = {
+        "command": command,
+        "machine": f"{platform.platform()}, {platform.machine()}",
+        "versions": ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy", "simpy")),
+        "jobs": len(plan.scenario.jobs),
+        "nodes at the start": f"{pool.num_nodes} of {pool.gpus_per_node} ({pool.fewest} to {pool.most})",
+        "method of moving": plan.settings.method,
+        "profile": profile.name,
+        **{f"profile: {name}": value for name, value in profile.provenance.items()},
+        **{f"hold-out error of step times, {name}": text for name, text in holdout.items()},
+    }
+    notes = []
+    if extrapolated := _extrapolated(plan, profile):
+        notes.append(f"step times were extrapolated for {', '.join(extrapolated)}: outside of what was measured")
+    device = next(iter(profile.models.values())).device
+    return {
+        "compute": plan.settings.compute, "device": device, "profile": profile.name, "facts": facts, "notes": notes,
+    }  # fmt: skip
+
+
+def _extrapolated(plan: Plan, profile: Profile) -> list[str]:
+    jobs, size = plan.scenario.jobs, plan.scenario.pools[0].gpus_per_node
+    found = set()
+    for row in range(len(jobs)):
+        model, most = str(jobs.model[row]), int(jobs.max_gpus[row])
+        if profile.is_extrapolated(model, most, -(-most // size)):
+            found.add(f"{model} on {most} GPUs")
+    return sorted(found)
