@@ -1,12 +1,17 @@
-"""`python -m workloads show workload=NAME [workload.OPTION=VALUE …] [seed=0] [out=FOLDER]`
+"""What arrives, and how fast it runs.
 
-Prints how the workload was read and its statistics, and draws it into the folder (outputs/workloads/NAME).
+`python -m workloads show workload=NAME [workload.OPTION=VALUE …] [seed=0] [out=FOLDER]`
+prints how the workload was read and its statistics, and draws it into the folder (outputs/workloads/NAME).
+
+`python -m workloads fit source=NAME source.path=FILE [source.OPTION=VALUE …] [seed=0] [hydra.run.dir=FOLDER]`
+fits step times to measurements, prints their errors, and writes profiles into the folder (outputs/fits/NAME).
 """
 
 from __future__ import annotations
 
+import datetime
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,33 +24,66 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from workloads.errors import WorkloadError
-from workloads.options import build_source, coerce, nearest
+from workloads.measurements import SOURCES, source_class
+from workloads.options import build, build_source, coerce, nearest
 from workloads.show import show
 
-_COMMANDS = ("show",)
+_COMMANDS = ("show", "fit")
 _KEYS = ("workload", "seed", "out")
+_FIT_KEYS = ("source", "seed", "hydra.run.dir")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, or 2 after one line about a user's mistake."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
-        print(f"{__doc__}\nWorkloads: {', '.join(_choices())}")
+        print(f"{__doc__}\nWorkloads: {', '.join(_choices())}\nSources of measurements: {', '.join(SOURCES)}")
         return 0
     try:
         if given[0] not in _COMMANDS:
             raise WorkloadError(f"unknown command {given[0]!r}{nearest(given[0], _COMMANDS)}")
-        config = _compose(given[1:])
-        seed = coerce(config.get("seed", 0), int, "seed")
-        if seed < 0:
-            raise WorkloadError(f"seed={seed}: must be 0 or more")
-        name = config["choice"]
-        out = Path(config.get("out") or Path("outputs", "workloads", name))
-        show(build_source(config["workload"]), name, np.random.default_rng(seed), out, Console())
+        (_fit if given[0] == "fit" else _show)(given[1:])
     except (WorkloadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _show(overrides: Sequence[str]) -> None:
+    config = _compose(overrides)
+    name, seed = config["choice"], _seed(config)
+    out = Path(config.get("out") or Path("outputs", "workloads", name))
+    show(build_source(config["workload"]), name, np.random.default_rng(seed), out, Console())
+
+
+def _fit(overrides: Sequence[str]) -> None:
+    from workloads.fit import fit  # its figure is slow to import
+
+    config: dict[str, str] = {}
+    options: dict[str, str] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise WorkloadError(f"{override!r}: must read KEY=VALUE")
+        if key.startswith("source."):
+            options[key.removeprefix("source.")] = value
+        elif key in _FIT_KEYS:
+            config[key] = value
+        else:
+            raise WorkloadError(f"{key}: unknown key{nearest(key, (*_FIT_KEYS, 'source.path'))}")
+    if "source" not in config:
+        raise WorkloadError(f"source=NAME is needed; NAME is one of {', '.join(SOURCES)}")
+    name = config["source"]
+    source = build(source_class(name), options, prefix="source.")
+    folder = Path(config.get("hydra.run.dir") or Path("outputs", "fits", name))
+    fit(source, name, folder, Console(), seed=_seed(config), today=datetime.date.today().isoformat())
+
+
+def _seed(config: Mapping[str, Any]) -> int:
+    seed: int = coerce(config.get("seed", 0), int, "seed")
+    if seed < 0:
+        raise WorkloadError(f"seed={seed}: must be 0 or more")
+    return seed
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:

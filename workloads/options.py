@@ -114,8 +114,8 @@ def _coerce_union(value: Any, arms: tuple[Any, ...], option: str) -> Any:
         try:
             return coerce(value, arm, option)
         except WorkloadError:
-            if len(arms) == 1:
-                raise
+            if len(arms) == 1 or (is_dataclass(arm) and isinstance(value, Mapping)):
+                raise  # it knows better what is wrong
     raise _refusal(value, " or ".join(map(_describe, arms)), option)
 
 

@@ -1,0 +1,281 @@
+"""Measured step times and the costs of moves under a name: `workloads/profiles/NAME.yaml`, or a file of one's own.
+
+A profile is what was fitted (`python -m workloads fit`) or measured, with where it comes from. What lies outside the
+settings that were measured is computed all the same, and `is_extrapolated` says so.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+from collections.abc import Hashable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workloads.errors import WorkloadError
+from workloads.options import build, nearest
+from workloads.step_time_fit import StepTimeFit
+
+SYNCS = ("allreduce", "parameter_server")
+METHODS = ("restart", "in_place")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredRange:
+    """The least and the most that was measured; all else is extrapolation."""
+
+    gpus: tuple[int, ...]
+    nodes: tuple[int, ...]
+    batch_per_gpu: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            ends = getattr(self, each.name)
+            if len(ends) != 2 or not 1 <= ends[0] <= ends[1]:
+                raise WorkloadError(f"{each.name}={list(ends)}: must be the least and the most, 1 or more")
+
+    def holds(self, num_gpus: int, num_nodes: int, batch_per_gpu: int) -> bool:
+        given = ((self.gpus, num_gpus), (self.nodes, num_nodes), (self.batch_per_gpu, batch_per_gpu))
+        return all(low <= value <= high for (low, high), value in given)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOut:
+    """Relative errors on rows that were not fitted."""
+
+    num_rows: int
+    median_error_frac: float
+    p90_error_frac: float
+
+    def __post_init__(self) -> None:
+        _need_numbers(self, least=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveStages:
+    """Mean seconds of each stage of a move: out (save, teardown) and in again (the others, in their order)."""
+
+    spawn_s: float = 0.0
+    import_s: float = 0.0
+    rendezvous_s: float = 0.0
+    restore_s: float = 0.0
+    first_step_s: float = 0.0
+    save_s: float = 0.0
+    teardown_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _need_numbers(self, least=0.0)
+
+    @property
+    def start_s(self) -> float:
+        """The first start of a job, which has nothing to restore."""
+        return self.spawn_s + self.import_s + self.rendezvous_s + self.first_step_s
+
+    @property
+    def join_s(self) -> float:
+        """What a worker takes that joins."""
+        return self.start_s + self.restore_s
+
+    @property
+    def restart_s(self) -> float:
+        """Out and in again."""
+        return self.save_s + self.teardown_s + self.join_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelProfile:
+    """One model on one device."""
+
+    device: str  # cpu, or a type of GPU
+    global_batch: int  # samples a step, whatever the number of GPUs
+    max_batch_per_gpu: int  # more are done in several passes (gradient accumulation)
+    step_time: StepTimeFit
+    range: MeasuredRange
+    num_rows: int
+    sync: str = "allreduce"  # allreduce | parameter_server
+    holdout: HoldOut | None = None
+    moves: Mapping[str, MoveStages] = field(default_factory=dict)  # by method: restart, in_place
+
+    def __post_init__(self) -> None:
+        if self.sync not in SYNCS:
+            raise WorkloadError(f"sync={self.sync}: must be one of {', '.join(SYNCS)}{nearest(self.sync, SYNCS)}")
+        for name in ("global_batch", "max_batch_per_gpu", "num_rows"):
+            if getattr(self, name) < 1:
+                raise WorkloadError(f"{name}={getattr(self, name)}: must be 1 or more")
+        for name in self.moves:
+            if name not in METHODS:
+                raise WorkloadError(f"moves.{name}: unknown method{nearest(name, METHODS)}")
+
+    def passes(self, num_gpus: int) -> tuple[int, int]:
+        """Samples a GPU in a pass, and passes a step: the global batch in even parts, rounded up."""
+        share = -(-self.global_batch // num_gpus)
+        num_passes = -(-share // self.max_batch_per_gpu)
+        return -(-share // num_passes), num_passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Step times by model, and where they come from; a `StepTimeModel`."""
+
+    name: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # texts and numbers: source, machine, versions, date, …
+    provision_s: float | None = None  # mean time from ordering a node to its being ready
+    models: Mapping[str, ModelProfile]
+    path: str = field(default="", compare=False)  # for messages; not in the file
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise WorkloadError("models={}: must name one model or more")
+        if self.provision_s is not None and not 0 <= self.provision_s < math.inf:
+            raise WorkloadError(f"provision_s={self.provision_s}: must be a number of seconds, 0 or more")
+
+    def of(self, model: str) -> ModelProfile:
+        """What is known of a model.
+
+        Raises:
+            WorkloadError: nothing is; with the nearest names.
+        """
+        if model not in self.models:
+            where = self.path or f"profile {self.name}"
+            raise WorkloadError(f"{where}: models: no model {model!r}{nearest(model, self.models)}")
+        return self.models[model]
+
+    def step_time_s(self, model: str, num_gpus: int, num_nodes: int = 1) -> float:
+        """Seconds a step of the model's global batch takes on GPUs spread evenly over nodes."""
+        of = self.of(model)
+        batch, num_passes = of.passes(num_gpus)
+        return float(of.step_time.step_time_s(num_gpus, num_nodes, batch, num_passes))
+
+    def is_extrapolated(self, model: str, num_gpus: int, num_nodes: int = 1) -> bool:
+        """Whether GPUs, nodes or the batch a GPU lie outside what was measured."""
+        of = self.of(model)
+        return not of.range.holds(num_gpus, num_nodes, of.passes(num_gpus)[0])
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """Step times of a profile, as a choice: `step_time=profile step_time.profile=NAME`."""
+
+    profile: str  # a name in workloads/profiles, or a file
+    default_model: str | None = None  # what a model that isn't in it runs as; None: an error
+    _loaded: Profile = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        loaded = load_profile(self.profile)
+        if self.default_model is not None:
+            loaded.of(self.default_model)
+        object.__setattr__(self, "_loaded", loaded)
+
+    def step_time_s(self, model: str, num_gpus: int, num_nodes: int = 1) -> float:
+        return self._loaded.step_time_s(self._name(model), num_gpus, num_nodes)
+
+    def is_extrapolated(self, model: str, num_gpus: int, num_nodes: int = 1) -> bool:
+        return self._loaded.is_extrapolated(self._name(model), num_gpus, num_nodes)
+
+    def _name(self, model: str) -> str:
+        if model in self._loaded.models or self.default_model is None:
+            return model
+        return self.default_model
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """The profile of a name (`workloads/profiles/NAME.yaml`), or of a file (what has a suffix or a folder).
+
+    Raises:
+        WorkloadError: no such profile, with the nearest; a file that can't be read, or breaks a rule, with the field.
+    """
+    given = str(name_or_path)
+    if Path(given).suffix in (".yaml", ".yml") or os.sep in given:
+        text, where = _read(Path(given)), given
+    else:
+        folder = files("workloads").joinpath("profiles")
+        known = sorted(Path(each.name).stem for each in folder.iterdir() if each.name.endswith(".yaml"))
+        if given not in known:
+            raise WorkloadError(f"profile={given}: no such profile{nearest(given, known)}; or a file, NAME.yaml")
+        where = f"workloads/profiles/{given}.yaml"
+        text = folder.joinpath(f"{given}.yaml").read_text(encoding="utf-8")
+    try:
+        content = yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise WorkloadError(f"{where}{line}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise WorkloadError(f"{where}: is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise WorkloadError(f"{where}: holds {type(content).__name__}: must hold a mapping: name, provenance, models")
+    try:
+        return build(Profile, content, path=where)
+    except WorkloadError as error:
+        raise WorkloadError(f"{where}: {error}") from None
+
+
+def write_profile(profile: Profile, path: str | Path) -> None:
+    """Writes the file, whole or not at all."""
+    text = yaml.safe_dump(_plain(profile), sort_keys=False, width=120, allow_unicode=True, default_flow_style=None)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader; a key that comes twice is an error there, and dates stay texts."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} is there twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _construct_date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _construct_date)
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, lists, texts and numbers, without what is at its default."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = {}
+        for each in fields(value):
+            item = getattr(value, each.name)
+            default = each.default_factory() if each.default_factory is not MISSING else each.default
+            if each.compare and (item != default or each.name == "sync"):
+                kept[each.name] = _plain(item)
+        return kept
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise WorkloadError(f"{path}: {reason}") from None
+
+
+def _need_numbers(value: Any, *, least: float) -> None:
+    for each in fields(value):
+        if not least <= getattr(value, each.name) < math.inf:
+            raise WorkloadError(f"{each.name}={getattr(value, each.name)}: must be a number, {least:g} or more")
