@@ -97,7 +97,8 @@ class Door:
             raise BackendError(f"live.listen={address}: can't listen there: {error.strerror or error}") from None
         self.host, self.port = host, int(self._listener.address[1])
         self._is_open = True
-        threading.Thread(target=self._accept, name="door", daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, name="door", daemon=True)
+        self._thread.start()
 
     @property
     def address(self) -> str:
@@ -108,6 +109,7 @@ class Door:
         self._is_open = False
         with contextlib.suppress(OSError):  # closing alone does not wake the thread that accepts
             socket.create_connection((_reachable(self.host), self.port), timeout=1.0).close()
+        self._thread.join(1.0)
         self._listener.close()
 
     def _accept(self) -> None:
@@ -116,6 +118,9 @@ class Door:
                 connection = self._listener.accept()
             except (OSError, EOFError):
                 continue
+            if not self._is_open:
+                connection.close()
+                break
             peer = str(self._listener.last_accepted)
             threading.Thread(target=self._serve, args=(connection, peer), name=f"peer {peer}", daemon=True).start()
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from real_backend.channel import Channel
@@ -96,7 +97,7 @@ def _run_group(connections: list[Connection], spec: Mapping[str, Any], members: 
     gang = spec["gang"]
     store = dist.TCPStore(gang["store_host"], gang["store_port"], is_master=False)
     settled = SettledRendezvous(
-        f"{spec['job_id']}/{gang['generation']}",
+        f"{Path(spec['log']).stem}-{gang['generation']}",  # also a folder's name
         dist.PrefixStore(f"elastic/{spec['job_id']}/{gang['generation']}", store),
         rank=gang["node_rank"],
         num_nodes=gang["num_nodes"],

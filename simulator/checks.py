@@ -49,6 +49,7 @@ class _Books:
     nodes: pd.DataFrame
     decisions: pd.DataFrame
     end_s: float
+    may_stall: bool  # moves in place have a stall
     record: np.ndarray  # the change's row in the table, which is in the order of events
     job: np.ndarray
     time_s: np.ndarray
@@ -84,6 +85,7 @@ class _Books:
             nodes=run.nodes,
             decisions=run.decisions,
             end_s=end_s,
+            may_stall=bool(run.facts.get("may_stall", False)),
             record=order,
             job=job,
             time_s=time_s,
@@ -221,6 +223,8 @@ def _work(books: _Books) -> Iterator[str]:
     going[books.is_first] = 0.0
     most = going * books.pause_s
     wrong = (books.gpus > 0) & (np.abs(given) > slack) & (np.abs(given - most) > slack)
+    if books.may_stall:  # how long of the pause isn't on record: any share of what could have been done will do
+        wrong &= (given < 0) | (given > most + slack)
     for row in wrong.nonzero()[0]:
         width = np.arange(1, books.gpus[row - 1] + 1)  # of the gang before
         members = np.rint(given[row] * width / most[row]) if most[row] > 0 else width + 1

@@ -27,8 +27,9 @@ from simulator.simulation import Scenario, stream
 from workloads import Amdahl, Linear, StepTimeModel, Table, Trace, WorkloadSource
 from workloads.estimates import make_estimator
 from workloads.options import build, build_source, coerce, nearest
+from workloads.profile import METHODS, Profiled, load_profile
 
-STEP_TIMES: dict[str, type] = {"linear": Linear, "amdahl": Amdahl, "table": Table}
+STEP_TIMES: dict[str, type] = {"linear": Linear, "amdahl": Amdahl, "table": Table, "profile": Profiled}
 GROUPS = (
     *("allocation", "placement", "scaling", "workload"),
     *("cluster", "step_time", "overheads", "estimates", "decide"),
@@ -171,12 +172,38 @@ def _step_time(settings: Mapping[str, Any]) -> StepTimeModel:
 
 
 def _overheads(settings: Mapping[str, Any]) -> Overheads:
+    """By model: as `by_model` says, else as the profile does (`profile`, `method`), else as the rest says."""
     special = coerce(settings.get("by_model", {}), Mapping[str, Mapping[str, Any]], "overheads.by_model")
-    default = build(MoveCosts, {k: v for k, v in settings.items() if k != "by_model"}, prefix="overheads.")
+    rest = {name: value for name, value in settings.items() if name not in ("by_model", "profile", "method")}
+    default = build(MoveCosts, rest, prefix="overheads.")
     for model, costs in special.items():
         prefix = f"overheads.by_model.{model}."
         special[model] = {name: getattr(build(MoveCosts, costs, prefix=prefix), name) for name in costs}
+    if "profile" in settings or "method" in settings:
+        measured = _measured_moves(settings.get("profile"), settings.get("method", METHODS[0]))
+        special = {model: {**measured.get(model, {}), **special.get(model, {})} for model in {**measured, **special}}
     return Overheads(default, special)
+
+
+def _measured_moves(name: Any, method: Any) -> dict[str, dict[str, Any]]:
+    """What moves cost by model, as a profile has measured them with one method."""
+    if name is None or name == "???":
+        raise ConfigError("overheads.profile: is needed; set overheads.profile=NAME")
+    if method not in METHODS:
+        raise ConfigError(f"overheads.method={method}: unknown method{nearest(str(method), METHODS)}")
+    profile = load_profile(name)
+    moves = {model: of.moves[method] for model, of in profile.models.items() if method in of.moves}
+    if not moves:
+        raise ConfigError(f"{profile.path}: models: none has moves.{method}, which overheads.method={method} needs")
+    return {
+        model: {
+            "start_s": stages.start_s,
+            "restart_s": stages.restart_s,
+            "rescale_s": stages.join_s if method == "in_place" else stages.restart_s,
+            "rescale": "in_place" if method == "in_place" else "restart_all",
+        }
+        for model, stages in moves.items()
+    }
 
 
 def _estimates(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

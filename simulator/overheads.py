@@ -20,7 +20,8 @@ class MoveCosts:
     | rescale | j -> k, or other nodes | `rescale_s` |
 
     With `rescale=restart_all` every worker waits for `rescale_s`; with `in_place` only joining workers do: the gang
-    goes on at its old rate until they are in, and shrinking is free. `preempt=checkpoint` saves the work at a
+    goes on at its old rate until they are in, and then all wait for `stall_s`, in which the new gang is formed; a gang
+    that shrinks only stalls (not part of a job's `overhead_gpu_s`). `preempt=checkpoint` saves the work at a
     preemption; `lose` falls back to the job's last checkpoint of its own (`checkpoint_interval_s`), or to its last
     move.
     """
@@ -30,9 +31,10 @@ class MoveCosts:
     rescale_s: float = 0.0
     rescale: str = "restart_all"
     preempt: str = "checkpoint"
+    stall_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("start_s", "restart_s", "rescale_s"):
+        for name in ("start_s", "restart_s", "rescale_s", "stall_s"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"overheads.{name}={getattr(self, name)}: must be a number of seconds, 0 or more")
         for name, known in (("rescale", ("restart_all", "in_place")), ("preempt", ("checkpoint", "lose"))):

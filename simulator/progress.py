@@ -133,8 +133,11 @@ class SimJob(Job):
         credit_s = min(self.left_s, going * (joined_s - now_s))
         self.left_s -= credit_s
         self.left_at_anchor_s -= credit_s
-        self.anchor_s, self.joining_rate = joined_s, going
         self.paused_gpus = num_gpus - go_on
+        if costs.stall_s and self.left_s:  # spread over the whole pause: it may be cut short by the next move
+            joined_s += costs.stall_s
+            going = credit_s / (joined_s - now_s)
+        self.anchor_s, self.joining_rate = joined_s, going
         return joined_s - now_s
 
     def preempt(self, now_s: float, checkpoint_interval_s: float, costs: MoveCosts) -> None:

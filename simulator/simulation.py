@@ -221,6 +221,8 @@ class Simulation:
             "num_decisions": self._cluster.num_decisions,
             "notes": self._notes,
         }
+        if any(self._scenario.overheads.of(name).stall_s for name in self._scenario.jobs.model.names):
+            facts["may_stall"] = True
         if why_unfinished and self._folder is not None:
             text = json.dumps({"why": why_unfinished, **facts}, indent=2)
             (self._folder / "unfinished.json").write_text(text + "\n")

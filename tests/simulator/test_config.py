@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -87,7 +87,9 @@ def test_a_file_names_every_option_with_its_default(file: str, cls: type) -> Non
     given = OmegaConf.load(CONF / f"{file}.yaml")
     for option in fields(cls):
         assert option.name in given
-        if file != "decide/rounds" and option.name != "times_s":
+        if OmegaConf.is_missing(given, option.name):
+            assert option.default is MISSING
+        elif file != "decide/rounds" and option.name != "times_s":
             assert given[option.name] == (option.default if not callable(option.default_factory) else {})  # type: ignore[arg-type]
 
 

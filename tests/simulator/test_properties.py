@@ -86,6 +86,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
             draw(seconds),
             draw(st.sampled_from(["restart_all", "in_place"])),
             draw(st.sampled_from(["checkpoint", "checkpoint", "lose"])),
+            draw(st.sampled_from([0.0, 0.0, 2.0])),
         ),
         "step_time": draw(st.sampled_from([Linear(), Linear(cross_node_frac=0.2), Amdahl(0.1)])),
         "decide": DecideOptions(

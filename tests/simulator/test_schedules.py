@@ -94,6 +94,12 @@ def test_rescale_where_only_joiners_wait() -> None:
     assert job(run, "a")["overhead_gpu_s"] == 4 * 3
 
 
+def test_rescale_in_place_with_a_stall() -> None:
+    """a: stalls 10 to 11, works at half speed to 29 (the joiners are in), stalls to 30: 81 left."""
+    run = run_jobs(SHARED, "fair_share", costs=MoveCosts(rescale_s=3.0, rescale="in_place", stall_s=1.0))
+    assert times(run) == {"a": (0, 111), "b": (10, 26)}
+
+
 def test_joiners_that_leave_before_they_are_in() -> None:
     """a grows at 18 (in at 28), and at 20 gives the joiners to c: nobody waits for anything.
 
