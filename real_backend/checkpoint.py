@@ -1,8 +1,14 @@
 """Checkpoints by torch.distributed.checkpoint: whole or not at all, and nothing in them but tensors.
 
 One process writes (the workers of a data-parallel gang have the same state) into a folder of another name, which gets
-its own when all is on disk. `torch.distributed.checkpoint` reads tensors with `weights_only`; what it unpickles is the
-index that it wrote itself (`.metadata`), so load checkpoints of your own runs only.
+its own when all is on disk. Tensors are read with `weights_only`; what torch unpickles is the index that it wrote
+beside them (`.metadata`), so load checkpoints of your own runs only.
+
+| in the folder | what it is |
+|---|---|
+| step-00000123 | a checkpoint, complete |
+| .old-step-00000123 | the one that is being replaced by another of the same step; counts if the other isn't there |
+| .part-… | half-written, or half-deleted |
 """
 
 from __future__ import annotations
@@ -18,34 +24,51 @@ from pathlib import Path
 import torch
 import torch.distributed.checkpoint as dcp
 
-_NAME = re.compile(r"step-(\d+)$")
-_PART = ".part-"
+_NAME = re.compile(r"step-(\d+)")
+_PART, _OLD = ".part-", ".old-"
 
 
 def save(state: Mapping[str, torch.Tensor], folder: Path, step: int, keep: int = 2) -> Path:
-    """Writes a checkpoint, and deletes all but the newest `keep`; returns its folder."""
+    """Writes a checkpoint, and deletes all but the newest `keep` (1 or more); returns its folder."""
+    assert keep >= 1, keep
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"step-{step:010}"
+    target = folder / f"step-{step:08}"
     part = folder / f"{_PART}{target.name}-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     with _as_one_process():
-        dcp.save(dict(state), storage_writer=dcp.FileSystemWriter(part, single_file_per_rank=True), no_dist=True)
-    if target.exists():  # of a run that fell back to before it
-        shutil.rmtree(target)
+        dcp.save(dict(state), storage_writer=dcp.FileSystemWriter(part), no_dist=True)  # syncs its files
+    _sync(part)
+    old = folder / f"{_OLD}{target.name}"
+    if target.exists():
+        if old.exists():
+            _delete(old)
+        os.rename(target, old)  # a folder can't be renamed to one that has files
     os.rename(part, target)
     _sync(folder)
-    for old in sorted(_complete(folder))[:-keep]:
-        shutil.rmtree(old[1], ignore_errors=True)
+    if old.exists():
+        _delete(old)
+    for _, path in _complete(folder)[:-keep]:
+        _delete(path)
     return target
 
 
 def latest(folder: Path) -> tuple[int, Path] | None:
-    """(step, folder) of the newest checkpoint; None if there is none. What a crash left half-written is deleted."""
+    """(step, folder) of the newest checkpoint; None if there is none. What a crash left half-written is deleted.
+
+    Not to be called while another process saves there.
+    """
     if not folder.is_dir():
         return None
+    for old in folder.glob(f"{_OLD}*"):
+        target = folder / old.name.removeprefix(_OLD)
+        if target.exists():
+            _delete(old)
+        else:
+            os.rename(old, target)
     for path in folder.glob(f"{_PART}*"):
         shutil.rmtree(path, ignore_errors=True)
-    return max(_complete(folder), default=None)
+    complete = _complete(folder)
+    return complete[-1] if complete else None
 
 
 def load(template: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
@@ -65,15 +88,23 @@ def _as_one_process() -> Iterator[None]:
 
 
 def _complete(folder: Path) -> list[tuple[int, Path]]:
-    return [
+    """(step, folder) of each, the newest last."""
+    return sorted(
         (int(match.group(1)), path)
         for path in folder.iterdir()
-        if (match := _NAME.match(path.name)) and (path / ".metadata").is_file()
-    ]
+        if (match := _NAME.fullmatch(path.name)) and (path / ".metadata").is_file()
+    )
+
+
+def _delete(path: Path) -> None:
+    """Under another name, for a half-deleted checkpoint could pass for a complete one."""
+    part = path.with_name(f"{_PART}{path.name}-{os.getpid()}-deleted")
+    os.rename(path, part)
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:
-    """Has the renaming reach the disk."""
+    """Has what was made and renamed in a folder reach the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

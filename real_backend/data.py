@@ -8,9 +8,9 @@ there are, and each sample comes once an epoch across any rescale.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -46,36 +46,41 @@ def _order(seed: int, epoch: int, num_samples: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_samples)
 
 
-def source_of(task: Task) -> Callable[[np.ndarray], Batch]:
-    """What turns indices into a batch."""
+class Data(Protocol):
+    """Samples by index; the same index gives the same sample in every process."""
+
+    num_samples: int
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Inputs and labels, the first axis along the indices."""
+        ...
+
+
+def data_of(task: Task) -> Data:
+    """What the task trains on."""
     if task.data != "synthetic":
         module, _, name = task.data.partition(":")
-        return _user_data(getattr(importlib.import_module(module), name)())
+        return _OwnData(getattr(importlib.import_module(module), name)())
     generator = torch.Generator().manual_seed(task.seed)
+    options = task.model_options
     if task.model == "gpt":
-        return _Tokens(task, generator)
-    if task.model == "resnet":
-        return _Classes((3, 32, 32), 10, task.num_samples, generator)
-    return _Classes((int(task.model_options.get("features", 64)),), 10, task.num_samples, generator)
-
-
-def num_samples_of(task: Task) -> int:
-    """Samples in an epoch."""
-    if task.data == "synthetic":
-        return task.num_samples
-    module, _, name = task.data.partition(":")
-    return len(getattr(importlib.import_module(module), name)())
+        return _Tokens(
+            int(options.get("context", 64)), int(options.get("vocabulary", 256)), task.num_samples, generator
+        )
+    shape = (3, 32, 32) if task.model == "resnet" else (int(options.get("features", 64)),)
+    return _Classes(shape, int(options.get("classes", 10)), task.num_samples, generator)
 
 
 class _Classes:
     """Noise around one centre a class: inputs that can be told apart."""
 
     def __init__(self, shape: Sequence[int], num_classes: int, num_samples: int, generator: torch.Generator) -> None:
+        self.num_samples = num_samples
         self._centres = torch.randn(num_classes, *shape, generator=generator)
         self._labels = torch.randint(num_classes, (num_samples,), generator=generator)
         self._noise = torch.randn(257, *shape, generator=generator)  # reused: drawing more would cost more than a step
 
-    def __call__(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> Batch:
         rows = torch.from_numpy(indices)
         labels = self._labels[rows]
         return self._centres[labels] + self._noise[rows % len(self._noise)], labels
@@ -84,22 +89,28 @@ class _Classes:
 class _Tokens:
     """Sequences that count up by a stride: the next token follows from the two before."""
 
-    def __init__(self, task: Task, generator: torch.Generator) -> None:
-        options = task.model_options
-        self._context, self._vocabulary = int(options.get("context", 64)), int(options.get("vocabulary", 256))
-        self._begins = torch.randint(self._vocabulary, (task.num_samples,), generator=generator)
-        self._strides = torch.randint(1, 8, (task.num_samples,), generator=generator)
+    def __init__(self, context: int, vocabulary: int, num_samples: int, generator: torch.Generator) -> None:
+        self.num_samples = num_samples
+        self._context, self._vocabulary = context, vocabulary
+        self._begins = torch.randint(vocabulary, (num_samples,), generator=generator)
+        self._strides = torch.randint(1, 8, (num_samples,), generator=generator)
 
-    def __call__(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> Batch:
         rows = torch.from_numpy(indices)
         places = torch.arange(self._context + 1)
         tokens = (self._begins[rows, None] + self._strides[rows, None] * places) % self._vocabulary
         return tokens[:, :-1], tokens[:, 1:]
 
 
-def _user_data(data: Any) -> Callable[[np.ndarray], Batch]:
-    def batch(indices: np.ndarray) -> Batch:
-        pairs = [data[int(index)] for index in indices]
-        return torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack([torch.as_tensor(y) for _, y in pairs])
+class _OwnData:
+    """A user's data, sample by sample."""
 
-    return batch
+    def __init__(self, data: Any) -> None:
+        self.num_samples = len(data)
+        if not self.num_samples:
+            raise ValueError("data: has no samples")
+        self._data = data
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        pairs = [self._data[int(index)] for index in indices]
+        return torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack([torch.as_tensor(y) for _, y in pairs])

@@ -8,7 +8,7 @@ however it is shared out, so that the number of workers changes nothing but the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from real_backend.data import num_samples_of, samples_of, source_of
+from real_backend.data import data_of, samples_of
 from real_backend.models import build
 from real_backend.task import Task
 
@@ -35,8 +35,7 @@ class Training:
             self._optimizer: torch.optim.Optimizer = torch.optim.AdamW(self._parameters, lr=task.lr)
         else:
             self._optimizer = torch.optim.SGD(self._parameters, lr=task.lr, momentum=task.momentum)
-        self._batch_of = source_of(task)
-        self._num_samples = num_samples_of(task)
+        self._data = data_of(task)
         self._wrapped: torch.nn.Module = self._module
         self._rank, self._world_size = 0, 1
         self.step = 0
@@ -46,31 +45,39 @@ class Training:
         """Becomes part of the process group that has just been formed.
 
         Args:
-            source: the rank whose weights, optimiser and step all others take over; None: all have the same.
+            source: the rank whose weights, optimiser and step all others take over; None: all have the same. With a
+                parameter server it is the old server, the only one that has the optimiser's state.
+
+        Raises:
+            RuntimeError: the new parameter server would begin without the optimiser's state.
         """
         self._rank, self._world_size = dist.get_rank(), dist.get_world_size()
         if source is not None and self._world_size > 1:
             self._take_over(source)
-        if self._task.sync == "allreduce" and not self._task.is_paced:
-            ids = [self._device.index] if self._device.type == "cuda" else None
-            self._wrapped = DistributedDataParallel(self._module, device_ids=ids, init_sync=False)
+        if self._task.sync == "parameter_server":
+            if self._rank:
+                self._optimizer.state.clear()
+            elif self.step and self._kept and not self._optimizer.state:
+                raise RuntimeError("the new parameter server has no state of the optimiser: the source must be the old")
+        elif not self._task.is_paced:
+            # init_sync: by now all have the same weights, so it need not send them again from rank 0.
+            self._wrapped = DistributedDataParallel(self._module, init_sync=False)
 
     def leave(self) -> None:
         """Is no longer part of a process group."""
-        self._wrapped = self._module
+        self._wrapped = self._module  # the last reference: its hooks in the backward pass end with it
 
     def _take_over(self, source: int) -> None:
+        """All state as bytes in one broadcast: one for each tensor would cost a round trip each."""
         state = self.state_dict()
-        place = self._device if dist.get_backend() == "nccl" else "cpu"
-        flat = torch.cat([state[name].reshape(-1).to(torch.float64).to(place) for name in sorted(state)])
+        names = sorted(state)
+        tensors = [state[name].to(self._device) for name in names]
+        flat = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in tensors])
         dist.broadcast(flat, source)
         if self._rank != source:
-            begin = 0
-            for name in sorted(state):
-                size = state[name].numel()
-                part = flat[begin : begin + size].to(state[name].dtype).reshape(state[name].shape)
-                state[name] = part.to(state[name].device)
-                begin += size
+            parts = flat.split([tensor.numel() * tensor.element_size() for tensor in tensors])
+            for name, tensor, part in zip(names, tensors, parts, strict=True):
+                state[name] = part.clone().view(tensor.dtype).view(tensor.shape)  # clone: for its alignment
             self.load_state_dict(state)
 
     # ---- steps
@@ -78,85 +85,81 @@ class Training:
         """One global step by this worker's share; returns its part of the mean loss over the global batch.
 
         The parts of all workers add up to the mean.
+
+        Raises:
+            ValueError: more workers than samples a step.
         """
+        task = self._task
         indices = samples_of(
-            self.step, self._rank, self._world_size, self._num_samples, self._task.global_batch, self._task.seed
+            self.step, self._rank, self._world_size, self._data.num_samples, task.global_batch, task.seed
         )
-        if self._task.is_paced:
-            loss_part = self._paced_gradients(indices)
-        else:
-            loss_part = self._gradients(indices)
-        if self._task.sync == "parameter_server":
+        passes = np.array_split(indices, -(-len(indices) // task.max_batch_per_worker))
+        loss_part = self._paced_gradients(passes) if task.is_paced else self._gradients(passes)
+        if task.sync == "parameter_server":
             self._step_on_server()
         else:
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return loss_part
+        return float(loss_part)  # last, as it waits for all that a GPU has been given
 
-    def _gradients(self, indices: np.ndarray) -> float:
-        task, passes = self._task, _passes(indices, self._task.max_batch_per_worker)
-        loss_part = 0.0
+    def _gradients(self, passes: list[np.ndarray]) -> torch.Tensor:
+        """Forward and backward; with DistributedDataParallel, the last backward pass all-reduces the gradients."""
+        loss_part = torch.zeros((), device=self._device)
         for number, rows in enumerate(passes, 1):
-            is_last = number == len(passes)
-            x, y = (part.to(self._device, non_blocking=True) for part in self._batch_of(rows))
-            is_ddp = isinstance(self._wrapped, DistributedDataParallel)
-            with nullcontext() if is_last or not is_ddp else self._wrapped.no_sync():  # type: ignore[operator]
-                loss = self._loss(self._wrapped, x, y) * (len(rows) / task.global_batch)
-                (loss * self._world_size if is_ddp else loss).backward()  # DDP divides by the number of workers
-            loss_part += float(loss.detach())
+            x, y = (part.to(self._device) for part in self._data.batch(rows))
+            ddp = self._wrapped if isinstance(self._wrapped, DistributedDataParallel) else None
+            with ddp.no_sync() if ddp and number < len(passes) else nullcontext():
+                loss = self._loss(self._wrapped, x, y) * (len(rows) / self._task.global_batch)
+                (loss * self._world_size if ddp else loss).backward()  # DDP takes the mean of the workers' gradients
+            loss_part += loss.detach()
         return loss_part
 
-    def _paced_gradients(self, indices: np.ndarray) -> float:
+    def _paced_gradients(self, passes: list[np.ndarray]) -> torch.Tensor:
         """Sleeps for as long as computing would take; the gradient, cheap, is a sum over samples all the same.
 
         It goes through a real all-reduce of its real size; DistributedDataParallel hangs on a backward pass, so that
         is done here.
         """
         task, began_s = self._task, time.perf_counter()
-        rows = torch.as_tensor(indices, dtype=torch.float64)
-        share = len(rows) / task.global_batch
-        per_sample = float((rows % 97).sum()) / 97.0 / task.global_batch
-        weights = torch.nn.utils.parameters_to_vector(self._parameters).detach()
+        indices = np.concatenate(passes)
+        share = len(indices) / task.global_batch
+        per_sample = float((indices % 97).sum()) / 97.0 / task.global_batch
+        weights = _flat(self._parameters)
         gradient = weights * (_DECAY * share) + _SPREAD * per_sample
-        loss_part = 0.5 * float(weights.square().mean()) * share
         assert task.pace_base_s is not None
-        passes = _passes(indices, task.max_batch_per_worker)
-        due_s = task.pace_base_s * len(passes) + task.pace_per_sample_s * len(rows)
+        due_s = task.pace_base_s * len(passes) + task.pace_per_sample_s * len(indices)
         time.sleep(max(0.0, began_s + due_s - time.perf_counter()))
-        if task.sync == "allreduce" and self._world_size > 1:
+        if task.sync == "allreduce":
             dist.all_reduce(gradient)
         self._set_gradients(gradient)
-        return loss_part
+        return 0.5 * weights.square().mean() * share
 
     def _set_gradients(self, flat: torch.Tensor) -> None:
-        begin = 0
-        for parameter in self._parameters:
-            size = parameter.numel()
-            parameter.grad = flat[begin : begin + size].view_as(parameter).clone()
-            begin += size
+        for parameter, part in zip(self._parameters, _parts(flat, self._parameters), strict=True):
+            parameter.grad = part.to(parameter.dtype)
 
     def _step_on_server(self) -> None:
         """Gradients to rank 0, which has the optimiser's state; weights back from it."""
-        if self._world_size == 1:
-            self._optimizer.step()
-            return
-        flat = torch.cat(
-            [p.grad.reshape(-1) if p.grad is not None else p.new_zeros(p.numel()) for p in self._parameters]
-        )
-        _on_any_backend(dist.reduce, flat, 0)
+        gradient = _flat([p.grad if p.grad is not None else torch.zeros_like(p) for p in self._parameters])
+        _reduce_to_server(gradient)
         if self._rank == 0:
-            self._set_gradients(flat)
+            self._set_gradients(gradient)
             self._optimizer.step()
-        weights = torch.nn.utils.parameters_to_vector(self._parameters).detach()
-        _on_any_backend(dist.broadcast, weights, 0)
+        weights = _flat(self._parameters)
+        dist.broadcast(weights, 0)
         if self._rank:
             with torch.no_grad():
-                torch.nn.utils.vector_to_parameters(weights, self._parameters)
+                for parameter, part in zip(self._parameters, _parts(weights, self._parameters), strict=True):
+                    parameter.copy_(part)
 
     # ---- state
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """All that goes on, flat and in tensors only, so that loading it never has to run what a file says."""
+        """All that goes on, flat and in tensors only, so that loading it never has to run what a file says.
+
+        The tensors are the living ones. A worker that isn't the parameter server has zeros for the optimiser's state:
+        a template for loading, but not what is to be saved.
+        """
         state = {f"model.{name}": value.detach() for name, value in self._module.state_dict().items()}
         for number, parameter in enumerate(self._parameters):
             held = self._optimizer.state.get(parameter, {})
@@ -192,16 +195,22 @@ class Training:
         return ("momentum_buffer",) if self._task.momentum else ()
 
 
-def _passes(indices: np.ndarray, most: int) -> list[np.ndarray]:
-    """A worker's samples in passes of at most so many."""
-    return np.array_split(indices, -(-len(indices) // most))
+def _flat(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """All in one, in a copy."""
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
-def _on_any_backend(collective: Callable[[torch.Tensor, int], object], tensor: torch.Tensor, rank: int) -> None:
-    """A collective from or to one rank; through the CPU where gloo is to move a GPU's tensor."""
+def _parts(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """What `_flat` put together, as views."""
+    parts = flat.split([tensor.numel() for tensor in like])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
+
+
+def _reduce_to_server(tensor: torch.Tensor) -> None:
+    """Through the CPU where gloo is to reduce a GPU's tensor, which its documentation doesn't list."""
     if tensor.is_cuda and dist.get_backend() == "gloo":
         copy = tensor.cpu()
-        collective(copy, rank)
+        dist.reduce(copy, 0)
         tensor.copy_(copy)
     else:
-        collective(tensor, rank)
+        dist.reduce(tensor, 0)

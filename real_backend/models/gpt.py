@@ -50,6 +50,8 @@ def build(
     layers: int = 2, width: int = 64, heads: int = 4, context: int = 64, vocabulary: int = 256
 ) -> tuple[nn.Module, object]:
     """(module, loss); inputs and labels (B, context) of tokens. `width` is a multiple of `heads`."""
+    if width % heads:
+        raise ValueError(f"model_options.width={width}: must be a multiple of heads={heads}")
     return Gpt(layers, width, heads, context, vocabulary), loss
 
 

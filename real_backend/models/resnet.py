@@ -32,6 +32,8 @@ class Block(nn.Module):
 
 def build(blocks: int = 1, width: int = 16, classes: int = 10, groups: int = 8) -> tuple[nn.Module, object]:
     """(module, loss); inputs (B, 3, 32, 32), labels (B,). The first stage has `width` channels, in `groups`."""
+    if width % groups:
+        raise ValueError(f"model_options.width={width}: must be a multiple of groups={groups}")
     layers: list[nn.Module] = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.GroupNorm(groups, width), nn.ReLU()]
     channels = width
     for stage in range(3):
