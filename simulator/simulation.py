@@ -153,11 +153,11 @@ class Simulation:
             on_timeout=self._evict,
         )
         view = ClusterView(view_of_jobs, nodes, self._pools.views)
-        speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
+        self._speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = (scenario.allocation, scenario.placement, scenario.scaling)
         controller = Controller(*copy.deepcopy(policies))  # what they remember ends with the run
         self._cluster = SimulatedCluster(
-            self._clock, view, controller, jobs, speeds, scenario.overheads, self._recorder, scenario.decide,
+            self._clock, view, controller, jobs, self._speeds, scenario.overheads, self._recorder, scenario.decide,
             scenario.max_idle_moves,
         )  # fmt: skip
         self._cluster.scale = self._pools.scale
@@ -214,6 +214,7 @@ class Simulation:
             self._notes.append(
                 f"{len(starving):,} jobs never got the GPUs they waited for when all else ended: {shown}"
             )
+        self._notes += self._speeds.notes()
         facts = {
             "end_s": end_s,
             "seed": self._scenario.seed,

@@ -92,12 +92,9 @@ def _extrapolate(measured: Measurements, report: FitReport | None) -> list[dict[
 def _row(each: Fitted) -> dict[str, Any]:
     measured, report = each.measured, each.report
     holdout = report.holdout if report else None
-    reasons = [
-        each.why_not,
-        report.why_no_holdout if report else "",
-        *measured.notes,
-        *(report.notes if report else []),
-    ]
+    reasons = [each.why_not, measured.why_no_profile]
+    if report is not None:
+        reasons += [report.why_no_holdout, *report.notes]
     return {
         "application": measured.application,
         "gpu_type": measured.gpu_type,

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 
 from workloads.errors import WorkloadError
-from workloads.options import build, nearest
+from workloads.options import build, coerce, nearest
 from workloads.step_time_fit import StepTimeFit
 
 SYNCS = ("allreduce", "parameter_server")
@@ -67,6 +68,7 @@ class MoveStages:
     first_step_s: float = 0.0
     save_s: float = 0.0
     teardown_s: float = 0.0
+    wait_s: float = 0.0  # what a pause is longer than its stages: messages, processes that end
 
     def __post_init__(self) -> None:
         _need_numbers(self, least=0.0)
@@ -74,12 +76,17 @@ class MoveStages:
     @property
     def start_s(self) -> float:
         """The first start of a job, which has nothing to restore."""
-        return self.spawn_s + self.import_s + self.rendezvous_s + self.first_step_s
+        return self.spawn_s + self.import_s + self.rendezvous_s + self.first_step_s + self.wait_s
 
     @property
     def join_s(self) -> float:
         """What a worker takes that joins."""
         return self.start_s + self.restore_s
+
+    @property
+    def stall_s(self) -> float:
+        """In place: how long nobody makes steps, from the old gang's last to the new one's first."""
+        return self.teardown_s + self.rendezvous_s + self.restore_s + self.first_step_s + self.wait_s
 
     @property
     def restart_s(self) -> float:
@@ -163,22 +170,24 @@ class Profiled:
 
     profile: str  # a name in workloads/profiles, or a file
     default_model: str | None = None  # what a model that isn't in it runs as; None: an error
-    _loaded: Profile = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        loaded = load_profile(self.profile)
-        if self.default_model is not None:
-            loaded.of(self.default_model)
-        object.__setattr__(self, "_loaded", loaded)
+        if self.default_model not in (None, *self.loaded.models):
+            known = nearest(str(self.default_model), self.loaded.models)
+            raise WorkloadError(f"default_model={self.default_model}: not in {self.loaded.path}{known}")
+
+    @cached_property
+    def loaded(self) -> Profile:
+        return load_profile(self.profile)
 
     def step_time_s(self, model: str, num_gpus: int, num_nodes: int = 1) -> float:
-        return self._loaded.step_time_s(self._name(model), num_gpus, num_nodes)
+        return self.loaded.step_time_s(self._name(model), num_gpus, num_nodes)
 
     def is_extrapolated(self, model: str, num_gpus: int, num_nodes: int = 1) -> bool:
-        return self._loaded.is_extrapolated(self._name(model), num_gpus, num_nodes)
+        return self.loaded.is_extrapolated(self._name(model), num_gpus, num_nodes)
 
     def _name(self, model: str) -> str:
-        if model in self._loaded.models or self.default_model is None:
+        if model in self.loaded.models or self.default_model is None:
             return model
         return self.default_model
 
@@ -210,9 +219,17 @@ def load_profile(name_or_path: str | Path) -> Profile:
     if not isinstance(content, Mapping):
         raise WorkloadError(f"{where}: holds {type(content).__name__}: must hold a mapping: name, provenance, models")
     try:
-        return build(Profile, content, path=where)
+        models = coerce(content.get("models", {}), Mapping[str, Mapping[str, Any]], "models")
+        return build(Profile, {**content, "models": {name: _model(name, models[name]) for name in models}}, path=where)
     except WorkloadError as error:
         raise WorkloadError(f"{where}: {error}") from None
+
+
+def _model(name: str, content: Mapping[str, Any]) -> ModelProfile:
+    try:
+        return build(ModelProfile, content)
+    except WorkloadError as error:
+        raise WorkloadError(f"models.{name}: {error}") from None
 
 
 def write_profile(profile: Profile, path: str | Path) -> None:
