@@ -97,7 +97,7 @@ def test_odd_workloads_can_be_drawn(columns: dict[str, list[float]], tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["shw"], "unknown command 'shw'; did you mean show? Known: show"),
+        (["shw"], "unknown command 'shw'; did you mean show? Known: fit, show"),
         (["show"], "workload=NAME is needed; NAME is one of csv, gavel"),
         (["show", "workload=itpp"], "workload=itpp: unknown workload; did you mean itp?"),
         (["show", "workload=itp"], "workload.path: is needed; set workload.path=FILE"),

@@ -94,8 +94,7 @@ class SiaMeasurements(MeasurementSource):
         settings = self._settings(application, f"{_PLACEMENTS}-{suffix}.csv", text)
         larger = self._settings(application, f"{_SCALABILITY}-{suffix}.csv", more)
         if not settings:
-            path = f"{self.path}:{application}/{_PLACEMENTS}-{suffix}.csv"
-            raise TraceError("has no row but its header", path=path)
+            raise TraceError("has no row but its header", path=self._name(application, f"{_PLACEMENTS}-{suffix}.csv"))
         measured = {(tuple(sorted(placement)), batch) for placement, batch, _, _ in settings}
         beyond = [each for each in larger if (tuple(sorted(each[0])), each[1]) not in measured]
         again = len(larger) - len(beyond)
@@ -111,6 +110,10 @@ class SiaMeasurements(MeasurementSource):
             left_out={f"settings of a {_PLACEMENTS} file again, in a {_SCALABILITY} file": again} if again else {},
             why_no_profile="constructed times of a pipeline's stage, not of steps" if application == _STAGES else "",
         )
+
+    def _name(self, application: str, name: str) -> str:
+        """A file in messages."""
+        return f"{self.path / application / name}" if self.path.is_dir() else f"{self.path}:{application}/{name}"
 
     def _settings(self, application: str, name: str, text: str) -> list[tuple[tuple[int, ...], int, float, float]]:
         """A row each: placement, batch a GPU, step and synchronisation in seconds."""
@@ -131,7 +134,7 @@ class SiaMeasurements(MeasurementSource):
         """Rows, each with where it is."""
         if not text:
             return
-        path = f"{self.path}:{application}/{name}" if not self.path.is_dir() else f"{self.path / application / name}"
+        path = self._name(application, name)
         reader = csv.DictReader(io.StringIO(text))
         for column in columns:
             if column not in (reader.fieldnames or ()):
