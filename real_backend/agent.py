@@ -93,7 +93,7 @@ class Agent:
         self._launcher = Launcher(options.start)
         self._store = dist.TCPStore(options.host, 0, is_master=True, wait_for_workers=False)
         gpus = sorted({self._gpu_of(slot) for slot in range(options.slots)}) if options.device == "cuda" else []
-        self._telemetry = NodeTelemetry(options.device, gpus)
+        self._telemetry = NodeTelemetry(options.device, gpus, network_gib_per_s=options.network_gib_per_s)
         self._started: list[Started] = []
         self._signs: dict[tuple[str, int], _Sign] = {}  # by job and slot
         self._controller: Channel | None = None
@@ -333,6 +333,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--gpus", type=_numbers, default=(), help="indices of the GPUs to use, such as 0,1; all")
     parser.add_argument("--host", default="127.0.0.1", help="address of this node for the others")
     parser.add_argument("--start", default="forkserver", help="forkserver or spawn")
+    parser.add_argument("--network-gib-per-s", type=float, default=0.0, help="bandwidth, for telemetry (unknown)")
     parser.add_argument("--heartbeat-timeout-s", type=float, default=60.0)
     parser.add_argument("--orphan-s", type=float, default=60.0, help="how long to go on without a controller")
     given = vars(parser.parse_args(list(arguments)))

@@ -52,8 +52,8 @@ class CalibrationOptions:
     model: Sequence[str] = ()
     workers: Sequence[int] = (1, 2, 4, 8)
     batch_factors: Sequence[float] = (0.5, 1.0, 2.0)
-    steps: int = 24
-    warmup: int = 4
+    steps: int = 16
+    warmup: int = 3
     moves: int = 3
     loaded: bool = False
     min_s: float = 0.0
@@ -85,6 +85,7 @@ class StepRow:
     batch_per_worker: int  # in one pass
     num_passes: int
     num_steps: int
+    mean_s: float
     median_s: float
     p10_s: float
     p90_s: float
@@ -218,8 +219,8 @@ class _Bench:
             low, high = np.quantile(times, [0.1, 0.9])
             rows.append(
                 StepRow(
-                    name, device, task.sync, task.global_batch, workers, len(target), -(-share // num_passes), num_passes,
-                    len(times), float(median(times)), float(low), float(high),
+                    name, device, task.sync, task.global_batch, workers, len(target), -(-share // num_passes),
+                    num_passes, len(times), float(np.mean(times)), float(median(times)), float(low), float(high),
                 )
             )  # fmt: skip
         self._end(gang)
@@ -323,7 +324,7 @@ def _profile(
                 num_gpus=np.array([row.num_workers for row in whole]),
                 num_nodes=np.array([row.num_nodes for row in whole]),
                 batch_per_gpu=np.array([row.batch_per_worker for row in whole]),
-                step_s=np.array([row.median_s for row in whole]),
+                step_s=np.array([row.mean_s for row in whole]),
             )
         )
         typical_s = {row.num_workers: row.median_s for row in mine if row.global_batch == task.global_batch}
@@ -410,15 +411,15 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _show(profile: Profile, rows: Sequence[StepRow], console: Console) -> None:
     table = Table(title=f"step times, {profile.name}: measured and fitted", title_justify="left")
-    for column in ("model", "workers", "nodes", "samples a step", "median s", "p10–p90", "fit s", "off %"):
+    for column in ("model", "workers", "nodes", "samples a step", "mean s", "p10–p90", "fit s", "off %"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for row in rows:
         fitted_s = profile.models[row.model].step_time.step_time_s(
             row.num_workers, row.num_nodes, row.batch_per_worker, row.num_passes
         )
         table.add_row(
-            row.model, str(row.num_workers), str(row.num_nodes), str(row.global_batch), f"{row.median_s:.4f}",
-            f"{row.p10_s:.4f}–{row.p90_s:.4f}", f"{fitted_s:.4f}", f"{100 * (fitted_s / row.median_s - 1):+.1f}",
+            row.model, str(row.num_workers), str(row.num_nodes), str(row.global_batch), f"{row.mean_s:.4f}",
+            f"{row.p10_s:.4f}–{row.p90_s:.4f}", f"{fitted_s:.4f}", f"{100 * (fitted_s / row.mean_s - 1):+.1f}",
         )  # fmt: skip
     console.print(table)
     costs = Table(title="what moves cost, seconds (means)", title_justify="left")

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 
 _NAME = re.compile(r"step-(\d+)")
 _PART, _OLD = ".part-", ".old-"
@@ -72,7 +73,12 @@ def latest(folder: Path) -> tuple[int, Path] | None:
 
 
 def load(template: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
-    """The state in a checkpoint, in the shapes, types and devices of a template."""
+    """The state in a checkpoint, in the shapes, types and devices of a template, which is left alone.
+
+    Raises:
+        ValueError: another shape than in the template.
+        RuntimeError: something of the template is missing.
+    """
     state = {name: torch.empty_like(value) for name, value in template.items()}
     with _as_one_process():
         dcp.load(state, checkpoint_id=path, no_dist=True)
@@ -81,10 +87,17 @@ def load(template: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Te
 
 @contextmanager
 def _as_one_process() -> Iterator[None]:
-    """Without the warning that one process saves or loads, which is what is meant."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield
+    """Without the warning that one process saves or loads, which is meant; errors as they were raised.
+
+    torch's own wrapping of them is a `BaseException`, with a traceback for a message.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            yield
+    except CheckpointException as error:
+        causes = [cause for cause, _ in error.failures.values()]
+        raise causes[0] from None
 
 
 def _complete(folder: Path) -> list[tuple[int, Path]]:

@@ -8,7 +8,6 @@ there are, and each sample comes once an epoch across any rescale.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -68,17 +67,18 @@ def data_of(task: Task) -> Data:
             int(options.get("context", 64)), int(options.get("vocabulary", 256)), task.num_samples, generator
         )
     shape = (3, 32, 32) if task.model == "resnet" else (int(options.get("features", 64)),)
-    return _Classes(shape, int(options.get("classes", 10)), task.num_samples, generator)
+    return _Classes(torch.randn(int(options.get("classes", 10)), *shape, generator=generator), task, generator)
 
 
 class _Classes:
     """Noise around one centre a class: inputs that can be told apart."""
 
-    def __init__(self, shape: Sequence[int], num_classes: int, num_samples: int, generator: torch.Generator) -> None:
-        self.num_samples = num_samples
-        self._centres = torch.randn(num_classes, *shape, generator=generator)
-        self._labels = torch.randint(num_classes, (num_samples,), generator=generator)
-        self._noise = torch.randn(257, *shape, generator=generator)  # reused: drawing more would cost more than a step
+    def __init__(self, centres: torch.Tensor, task: Task, generator: torch.Generator) -> None:
+        self.num_samples = task.num_samples
+        self._centres = centres
+        self._labels = torch.randint(len(centres), (task.num_samples,), generator=generator)
+        # Reused: drawing more would cost more than a step.
+        self._noise = torch.randn(257, *centres.shape[1:], generator=generator)
 
     def batch(self, indices: np.ndarray) -> Batch:
         rows = torch.from_numpy(indices)

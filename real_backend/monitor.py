@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from policies import ClusterView
 from real_backend.cluster import LiveCluster
@@ -15,7 +15,7 @@ from simulator.pools import PoolSpec
 from simulator.records import Recorder
 from workloads import JobTable
 
-_MEASURED = ("cpu_utilisation_frac", "memory_utilisation_frac", "network_utilisation_frac")
+_OF_HOST = ("cpu_utilisation_frac", "memory_utilisation_frac")
 
 
 class LiveMonitor(Monitor):
@@ -23,7 +23,8 @@ class LiveMonitor(Monitor):
 
     | metric | from |
     |---|---|
-    | CPU, memory, network | the agents' telemetry, a mean over nodes |
+    | CPU, memory | the agents' telemetry: what their workers use of their host, a mean over hosts |
+    | network | the agents' telemetry, where they know their bandwidth (`live.network_gib_per_s`); else assumed |
     | gpu_utilisation_frac | NVML, over all GPUs; without GPUs: seats whose gang makes steps, over all seats |
     | allocation, queue | the cluster itself, as in the simulator |
     """
@@ -39,8 +40,12 @@ class LiveMonitor(Monitor):
         fleet: Fleet,
         live_pools: LivePools,
         exporter: Exporter | None = None,
+        has_bandwidth: bool = False,
     ) -> None:
         super().__init__(clock, cluster, table, pools, recorder, options)
+        self._ticks = int(clock.now // options.interval_s)  # a controller that was restarted doesn't catch up
+        self._network = has_bandwidth
+        self._exported: set[str] = set()
         self._fleet, self._live_pools, self._exporter = fleet, live_pools, exporter
         self._gangs = cluster.gangs
 
@@ -51,10 +56,15 @@ class LiveMonitor(Monitor):
             capacity = view.nodes.capacity_gpus + view.nodes.closed_held_gpus
             stepping = sum(len(gang.seats) for gang in self._gangs if gang.is_stepping)
             values["gpu_utilisation_frac"] = stepping / capacity if capacity else 0.0
-            for name in (*_MEASURED, "gpu_utilisation_frac"):
-                measured = [agent.telemetry[name] for agent in agents if name in agent.telemetry]
-                if measured:
+            for name in _OF_HOST:
+                if measured := _by_host(agents, name):
                     values[name] = sum(measured) / len(measured)
+            gpus = [a.telemetry["gpu_utilisation_frac"] for a in agents if "gpu_utilisation_frac" in a.telemetry]
+            if gpus:
+                values["gpu_utilisation_frac"] = sum(gpus) / len(gpus)
+            if self._network:
+                busy = [agent.telemetry["network_utilisation_frac"] for agent in agents]
+                values["network_utilisation_frac"] = sum(busy) / len(busy) if busy else 0.0
             if self._exporter:
                 self._exporter.set(pool, values)
         if self._exporter:
@@ -63,5 +73,18 @@ class LiveMonitor(Monitor):
 
     def _export_nodes(self, agents: list[AgentRecord]) -> None:
         assert self._exporter is not None
+        here = {agent.name for agent in agents}
+        for name in self._exported - here:
+            self._exporter.forget_node(name)
+        self._exported = here
         for agent in agents:
             self._exporter.node(agent.name, agent.telemetry)
+
+
+def _by_host(agents: Iterable[AgentRecord], name: str) -> list[float]:
+    """A measure of workers, added up over the agents of a host."""
+    hosts: dict[str, float] = {}
+    for agent in agents:
+        if name in agent.telemetry:
+            hosts[agent.host] = hosts.get(agent.host, 0.0) + agent.telemetry[name]
+    return list(hosts.values())

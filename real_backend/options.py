@@ -39,6 +39,7 @@ class LiveOptions:
         orphan_s: how long agents go on without a controller, for one that is restarted.
         max_failures: a job whose workers are lost more often has failed.
         prometheus_port: 0: no endpoint.
+        network_gib_per_s: bandwidth of a node, for how busy it is; 0: not known.
         faults: what is to go wrong, for tests: job: [{rank, step, how: kill|hang|raise}].
     """
 
@@ -59,6 +60,7 @@ class LiveOptions:
     orphan_s: float = 60.0
     max_failures: int = 3
     prometheus_port: int = 0
+    network_gib_per_s: float = 0.0
     keep_checkpoints: bool = False  # when the run is over
     faults: Mapping[str, Any] = field(default_factory=dict)
 

@@ -167,6 +167,7 @@ class LiveRun:
             self._fleet,
             self._pools,
             exporter,
+            has_bandwidth=runtime.options.network_gib_per_s > 0,
         )
         self._why_unfinished = ""
         self._stalled_s = math.inf

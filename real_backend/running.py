@@ -29,7 +29,7 @@ from simulator.environment import write_environment
 from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
-from simulator.running import CONFIG, Interrupted, prepare, signals
+from simulator.running import CONFIG, Interrupted, audit, prepare, signals
 from simulator.simulation import Scenario, simulate
 from simulator.summary import write_json
 from workloads.options import build
@@ -97,7 +97,7 @@ def make_plan(settings: Mapping[str, Any], profile: Profile | None = None) -> Pl
     source = profile.path or profile.name
     rest = {name: value for name, value in settings.items() if name not in OWN}
     rest["step_time"] = {"name": "profile", "profile": source}
-    rest["overheads"] = {"name": "profile", "profile": source, "method": mine.method}
+    rest["overheads"] = {"profile": source, "method": mine.method}
     config = read_config(rest)
     setup = Setup(config)
     scenario = setup.scenario(setup.load())
@@ -168,6 +168,7 @@ def run_simulated(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet:
 def _conclude(
     run: Run, plan: Plan, labels: Mapping[str, Any], folder: Path, wall_s: float, cpu_s: float, is_quiet: bool
 ) -> Run:
+    audit(run, plan.config, folder)
     write_environment(folder, plan.config.seed, wall_s, cpu_s, len(plan.scenario.jobs))
     run.summary = summary = summarise(run, labels, plan.config.warmup_s)
     if plan.config.figures if plan.config.figures is not None else not is_quiet:

@@ -122,6 +122,7 @@ class Runtime:
             "start": options.start,
             "heartbeat-timeout-s": options.heartbeat_timeout_s,
             "orphan-s": options.orphan_s,
+            "network-gib-per-s": options.network_gib_per_s,
         }
         return [text for name, value in given.items() for text in (f"--{name}", str(value))]
 

@@ -195,12 +195,14 @@ def _measured_moves(name: Any, method: Any) -> dict[str, dict[str, Any]]:
     moves = {model: of.moves[method] for model, of in profile.models.items() if method in of.moves}
     if not moves:
         raise ConfigError(f"{profile.path}: models: none has moves.{method}, which overheads.method={method} needs")
+    in_place = method == "in_place"
     return {
         model: {
             "start_s": stages.start_s,
             "restart_s": stages.restart_s,
-            "rescale_s": stages.join_s if method == "in_place" else stages.restart_s,
-            "rescale": "in_place" if method == "in_place" else "restart_all",
+            "rescale_s": stages.spawn_s + stages.import_s if in_place else stages.restart_s,
+            "stall_s": stages.stall_s if in_place else 0.0,
+            "rescale": "in_place" if in_place else "restart_all",
         }
         for model, stages in moves.items()
     }

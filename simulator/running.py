@@ -91,7 +91,7 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         stopper.stop = None
         if run.why_unfinished:
             raise Interrupted(run.why_unfinished)
-        _audit(run, config, job.folder)
+        audit(run, config, job.folder)
         wall_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - begin_cpu_s
         write_environment(job.folder, config.seed, wall_s, cpu_s, len(trace.jobs))
         run.summary = summary = summarise(run, job.labels, config.warmup_s)
@@ -128,7 +128,8 @@ def prepare(folder: Path) -> None:
         raise ConfigError(f"{folder}: a run can't be written there: {error.strerror}") from None
 
 
-def _audit(run: Run, config: RunConfig, folder: Path) -> None:
+def audit(run: Run, config: RunConfig, folder: Path) -> None:
+    """Checks a run's books, where `check` asks for it; a run that fails is marked unfinished."""
     if config.check:
         from simulator.checks import check
 

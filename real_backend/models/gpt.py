@@ -14,7 +14,9 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.attention_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
+        # Without a bias: the softmax cancels that of the keys, so its gradient is rounding errors, which AdamW would
+        # scale up to whole steps, other ones for each number of workers.
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
         self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 

@@ -31,7 +31,7 @@ def test_moves_by_method(tmp_path: Path) -> None:
     assert restart.of("resnet") == MoveCosts(start_s=1 + 2 + 4 + 16, restart_s=127.0, rescale_s=127.0)
     assert restart.of("bert") == MoveCosts(restart_s=30.0)  # no moves of its own: as the rest says
     in_place = overheads(profile=write_small(tmp_path), method="in_place")
-    assert in_place.of("resnet") == MoveCosts(start_s=12.0, restart_s=15.0, rescale_s=15.0, rescale="in_place")
+    assert in_place.of("resnet") == MoveCosts(12.0, 15.0, 1 + 2, "in_place", stall_s=4 + 3 + 5)
 
 
 def test_an_exception_goes_before_the_profile(tmp_path: Path) -> None:
