@@ -79,9 +79,9 @@ class LiveCluster(Cluster):
         journal: Journal,
     ) -> None:
         super().__init__(clock, view, controller, table, recorder, decide)
-        self._wall, self._speeds, self._tasks, self._num_steps = clock, speeds, tasks, num_steps
+        self._speeds, self._tasks, self._num_steps = speeds, tasks, num_steps
         self._agent_of, self._journal = agent_of, journal
-        self.gangs = Gangs(fleet, options, clock.read, self)
+        self.gangs = Gangs(fleet, options, lambda: float(clock.now), self)
         self._active: dict[int, LiveJob] = {}
         self._open: dict[int, Change] = {}  # by row in the trace
         self._changes: list[Change] = []
@@ -191,7 +191,7 @@ class LiveCluster(Cluster):
         job = self._job_of(gang)
         if job is None:
             return
-        now_s = self._wall.read()
+        now_s = self._clock._now
         self._journal.write("finished", job=job.seq, time_s=now_s)
         self._book_end(job, now_s)
         self._after_end()
@@ -227,7 +227,7 @@ class LiveCluster(Cluster):
         if job is None:
             return
         self._note_failure(gang, why, f"has failed {gang.num_failures} times, and is given up")
-        now_s = self._wall.read()
+        now_s = self._clock._now
         self._journal.write("failed", job=job.seq, time_s=now_s)
         self._book_failure(job, now_s)
         self._after_end()
@@ -238,7 +238,7 @@ class LiveCluster(Cluster):
         self._recorder.leave(job, FAILED)
 
     def _note_failure(self, gang: Gang, why: str, then: str) -> None:
-        now_s = self._wall.read()
+        now_s = self._clock._now
         self.failures.append({"time_s": round(now_s, 3), "job_id": gang.job_id, "why": why, "then": then})
 
     def _end(self, job: LiveJob, now_s: float) -> None:
