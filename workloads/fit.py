@@ -63,7 +63,7 @@ def fit(
     rows = [_row(each) for each in fitted]
     paths = [_write_json(rows, folder / "fit.json"), _write_json(answers, folder / "extrapolation.json")]
     command = f"python -m workloads fit source={name} source.path={source.path.name}{_changed(source)} seed={seed}"
-    paths += _write_profiles(fitted, name, folder, {**source.provenance(), "command": command, "date": today})
+    paths += _write_profiles(fitted, name, folder, source, {"date": today, "command": command})
     paths += fit_figure.save([each for each in fitted if each.report], name, folder)
     _print(name, rows, answers, console)
     for path in paths:
@@ -111,18 +111,19 @@ def _row(each: Fitted) -> dict[str, Any]:
     }
 
 
-def _write_profiles(fitted: Sequence[Fitted], source: str, folder: Path, provenance: dict[str, Any]) -> list[Path]:
+def _write_profiles(
+    fitted: Sequence[Fitted], name: str, folder: Path, source: MeasurementSource, made: dict[str, Any]
+) -> list[Path]:
     import scipy  # slow to import
 
-    versions = {"numpy": np.__version__, "scipy": scipy.__version__}
+    made = {**made, "versions": {"numpy": np.__version__, "scipy": scipy.__version__}}
     paths = []
     for gpu_type in sorted({each.measured.gpu_type for each in fitted}):
         here = [each for each in fitted if each.measured.gpu_type == gpu_type]
         models = {each.measured.application: _model(each.measured, each.report) for each in here if _is_kept(each)}
         if models:
-            profile = Profile(
-                name=f"{source}_{gpu_type}", models=models, provenance={**provenance, "versions": versions}
-            )
+            provenance = {**source.provenance(gpu_type), **made}
+            profile = Profile(name=f"{name}_{gpu_type}", provenance=provenance, models=models)
             paths.append(folder / f"{profile.name}.yaml")
             write_profile(profile, paths[-1])
     return paths

@@ -59,11 +59,11 @@ class GavelMeasurements(MeasurementSource):
             raise TraceError("holds no throughput above 0", path=self.path)
         return found
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self, gpu_type: str) -> dict[str, Any]:
         return {
             "source": "Gavel, simulation_throughputs.json; Narayanan et al., OSDI 2020; "
             "github.com/stanford-futuredata/gavel",
-            "machine": "v100, p100, k80; nodes aren't said: taken as one, and as one a GPU for unconsolidated",
+            "machine": "not said; nodes taken as one, and as one a GPU where unconsolidated",
             "notes": f"global_batch: the middle batch a GPU, on {_ON_GPUS} GPUs",
         }
 

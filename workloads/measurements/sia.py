@@ -14,14 +14,22 @@ from workloads.errors import TraceError, WorkloadError
 from workloads.fitting import StepRows
 from workloads.measurements.source import Measurements, MeasurementSource, number
 
-# suffix of a file: type of GPU; the machines as the release's simulator_config.py has them
+# suffix of a file: type of GPU; machines as the release's simulator_config.py has them
 GPU_TYPES = {
-    "aws": "t4",  # g4dn.12xlarge, 4 GPUs a node
-    "azure": "v100",  # ND40rs_v2, 8 GPUs a node
-    "dgx-ext": "a100",  # DGX-A100 40 GB, 8 GPUs a node
-    "dgx": "a100_dgx",  # the same with fewer batch sizes, measured before
-    "quad": "quadro_rtx_6000",  # 4 GPUs on one node
-    "rtx": "rtx_2080_ti",  # 8 GPUs a node
+    "aws": "t4",
+    "azure": "v100",
+    "dgx-ext": "a100",
+    "dgx": "a100_dgx",
+    "quad": "quadro_rtx_6000",
+    "rtx": "rtx_2080_ti",
+}
+_MACHINES = {
+    "t4": "g4dn.12xlarge, 4 GPUs a node",
+    "v100": "ND40rs_v2, 8 GPUs a node",
+    "a100": "DGX A100 40 GB, 8 GPUs a node",
+    "a100_dgx": "DGX A100 40 GB, 8 GPUs a node; fewer batch sizes than a100",
+    "quadro_rtx_6000": "one node of 4 GPUs",
+    "rtx_2080_ti": "8 GPUs a node",
 }
 _PLACEMENTS, _SCALABILITY = "placements", "scalability"
 _COLUMNS = {
@@ -62,13 +70,11 @@ class SiaMeasurements(MeasurementSource):
             raise TraceError("holds no APPLICATION/placements-GPU.csv", path=self.path)
         return sorted(found, key=lambda each: (each.application, each.gpu_type))
 
-    def provenance(self) -> dict[str, Any]:
-        files = f"{_PLACEMENTS}-*.csv" + (f" and {_SCALABILITY}-*.csv" if self.scalability else "")
+    def provenance(self, gpu_type: str) -> dict[str, Any]:
         return {
-            "files": files,
             "source": "Sia artifact, profiles; Jayaram Subramanya et al., SOSP 2023; github.com/siasosp23/artifacts",
-            "machine": "t4: g4dn.12xlarge; v100: ND40rs_v2; a100: DGX-A100 40 GB; quadro_rtx_6000: one node of 4; "
-            "rtx_2080_ti: nodes of 8",
+            "files": f"{_PLACEMENTS}-*.csv" + (f", {_SCALABILITY}-*.csv" if self.scalability else ""),
+            "machine": _MACHINES.get(gpu_type, "not known"),
             "notes": "global_batch: the middle one of those that the authors trained with (validation-BATCH.csv)",
         }
 

@@ -62,8 +62,8 @@ class MeasurementSource(ABC):
         """
 
     @abstractmethod
-    def provenance(self) -> dict[str, Any]:
-        """Whose measurements these are, for the profiles that are made of them."""
+    def provenance(self, gpu_type: str) -> dict[str, Any]:
+        """Whose measurements these are and on what machine, for the profile that is made of them."""
 
 
 def number(record: Mapping[str, Any], column: str, where: Mapping[str, Any], *, whole: bool = False) -> float:
