@@ -285,7 +285,7 @@ class _Form:
         start: dict[str, float] = {}
         if self.compute == "table":
             batches = np.unique(batch)
-            start |= {f"table {each:g}": float(np.median(step_s[batch == each])) for each in batches}
+            start |= {f"table {float(each)!r}": float(np.median(step_s[batch == each])) for each in batches}
         else:
             low_s = float(np.median(step_s[batch <= np.quantile(batch, 0.2)]))
             high_s = float(np.median(step_s[batch >= np.quantile(batch, 0.8)]))
@@ -297,11 +297,8 @@ class _Form:
             start |= {"share_most_frac": 0.1, "share_rate": 0.4}
         for name, here in (("local", (rows.num_gpus > 1) & ~several), ("nodes", several)):
             if here.any():
-                known = rows.sync_s is not None and rows.sync_s[here].max() > 0
-                guess_s = float(
-                    np.median(rows.sync_s[here] if known and rows.sync_s is not None else 0.1 * step_s[here])
-                )
-                guess_s = max(guess_s, 1e-6 * float(np.median(step_s)))
+                sync_s = 0.1 * step_s if rows.sync_s is None else rows.sync_s
+                guess_s = max(float(np.median(sync_s[here])), 1e-6 * float(np.median(step_s)))
                 start[f"{name}_sync_s"] = guess_s
                 if rows.num_gpus[here].min() < rows.num_gpus[here].max():
                     start[f"{name}_sync_slope_s"] = 0.05 * guess_s
