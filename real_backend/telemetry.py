@@ -23,7 +23,9 @@ MEASURES = {
     "gpu_memory_utilisation_frac": "share of memory in use, a mean over the node's GPUs",
 }
 
+DEVICES = ("cpu", "cuda")
 _GIB = 2**30
+_LOOK_S = 5.0  # how often to look for new descendants: that takes 4 ms for 100 processes on the host
 _BOOT_TIME_S = 1.0  # Linux knows when it booted to the second, and with it when processes began
 _INSTALL = "pip install -c constraints.txt -e '.[torch]'"
 
@@ -44,8 +46,8 @@ class NodeTelemetry:
         clock, wall_clock: seconds that only go forward; Unix time.
 
     Raises:
-        BackendError: a share that can't be, an unknown interface, or psutil isn't installed. Never for GPUs:
-            `why_no_gpu` says what is wrong with them.
+        BackendError: an unknown device or interface, a share that can't be, or psutil isn't installed. Never for
+            GPUs: `why_no_gpu` says what is wrong with them.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class NodeTelemetry:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        if device not in DEVICES:
+            raise BackendError(f"telemetry: device={device}: must be {' or '.join(DEVICES)}")
         self._psutil = _psutil() if psutil is None else psutil
         self._clock, self._wall_clock = clock, wall_clock
         self.num_cpus = self._usable_cpus() if num_cpus is None else num_cpus
@@ -77,7 +81,10 @@ class NodeTelemetry:
                 raise BackendError(f"telemetry: {name}={value}: must be {rule}")
         self._nics, self._loopback = frozenset(nics), self._find_loopback(nics)
         self._gpus = _Gpus(device, gpu_indices, nvml)
-        self._cpu_s: dict[tuple[int, float], float] = {}  # used so far, by process id and begin
+        self._roots: frozenset[int] = frozenset()
+        self._trees: list[Any] = []  # the processes that were found under these roots
+        self._look_s = 0.0
+        self._cpu_s: dict[Any, float] = {}  # used so far, by process
         self._psutil.cpu_percent()  # from here on
         self._bytes = self._count_bytes()
         self._sampled_s = clock()
@@ -96,7 +103,8 @@ class NodeTelemetry:
         """What happened since the last sample, under the names of `MEASURES`.
 
         Shares of workers may exceed 1: they use more than the node's share of the host. Memory that processes share
-        counts for each of them. A process that ends between two samples takes its last CPU seconds with it.
+        counts for each of them. A process that ends between two samples takes its last CPU seconds with it; new
+        workers are seen at once, their new descendants within 5 s.
 
         Args:
             pids: the node's workers, for CPU and memory, each with its descendants; None: the whole host.
@@ -108,7 +116,7 @@ class NodeTelemetry:
             self._cpu_s = {}
             cpu_frac, memory_frac = host_cpu_frac, host_memory_frac
         else:
-            cpu_s, memory_gib = self._used_by(pids, elapsed_s)
+            cpu_s, memory_gib = self._used_by(frozenset(pids), elapsed_s)
             cpu_frac = cpu_s / (elapsed_s * self.num_cpus) if elapsed_s > 0 else 0.0
             memory_frac = memory_gib / self.memory_gib
         return {
@@ -134,25 +142,37 @@ class NodeTelemetry:
     def _memory_share(self) -> float:
         return self._psutil.virtual_memory().total / _GIB * self.num_cpus / self._psutil.cpu_count()
 
-    def _used_by(self, pids: Iterable[int], elapsed_s: float) -> tuple[float, float]:
+    def _used_by(self, pids: frozenset[int], elapsed_s: float) -> tuple[float, float]:
         """(CPU seconds since the last sample, GiB now) of process trees."""
         cpu_s, num_bytes, known = 0.0, 0, {}
-        for pid in self._with_descendants(pids):
+        for process in self._living(pids):
             with contextlib.suppress(self._psutil.Error):  # it has ended
-                process = self._psutil.Process(pid)
-                began_s, times, rss = process.create_time(), process.cpu_times(), process.memory_info().rss
+                times, rss = process.cpu_times(), process.memory_info().rss
                 now_s = times.user + times.system
-                is_new = self._wall_clock() - began_s <= elapsed_s + _BOOT_TIME_S
-                cpu_s += now_s - self._cpu_s.get((pid, began_s), 0.0 if is_new else now_s)
+                is_new = self._wall_clock() - process.create_time() <= elapsed_s + _BOOT_TIME_S
+                cpu_s += now_s - self._cpu_s.get(process, 0.0 if is_new else now_s)
                 num_bytes += rss
-                known[pid, began_s] = now_s
+                known[process] = now_s
         self._cpu_s = known
         return cpu_s, num_bytes / _GIB
+
+    def _living(self, pids: frozenset[int]) -> list[Any]:
+        """The processes of these trees, those found last unless that was long ago or a root has changed."""
+        living = [process for process in self._trees if process.is_running()]  # not another one with the same id
+        is_due = self._sampled_s - self._look_s >= _LOOK_S
+        if is_due or pids != self._roots or not pids <= {process.pid for process in living}:
+            living = []
+            for pid in self._with_descendants(pids):
+                with contextlib.suppress(self._psutil.Error):
+                    living.append(self._psutil.Process(pid))
+            self._roots, self._look_s = pids, self._sampled_s
+        self._trees = living
+        return living
 
     def _with_descendants(self, pids: Iterable[int]) -> set[int]:
         found, new = set(), set(pids)
         if new:
-            # One look at all processes: `Process.children` takes one for each pid.
+            # One pass over all processes: `Process.children` takes one for each pid.
             children: dict[int, set[int]] = {}
             for process in self._psutil.process_iter():
                 with contextlib.suppress(self._psutil.Error):

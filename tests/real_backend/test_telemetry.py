@@ -27,7 +27,7 @@ class Gone(Exception):
     """Stands for psutil.Error."""
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeProcess:
     pid: int
     parent: int = 1
@@ -44,7 +44,12 @@ class FakeProcess:
             raise Gone
         return self.parent
 
+    def is_running(self) -> bool:
+        return not self.is_gone
+
     def cpu_times(self) -> SimpleNamespace:
+        if self.is_gone:
+            raise Gone
         return SimpleNamespace(user=0.75 * self.cpu_s, system=0.25 * self.cpu_s)
 
     def memory_info(self) -> SimpleNamespace:
@@ -63,6 +68,7 @@ class FakeHost:
     processes: dict[int, FakeProcess] = field(default_factory=lambda: {7: FakeProcess(7)})
     sent: dict[str, float] = field(default_factory=lambda: {"lo": 0.0, "eth0": 5.0, "eth1": 0.0})  # GiB
     received: dict[str, float] = field(default_factory=lambda: {"lo": 0.0, "eth0": 9.0, "eth1": 0.0})
+    num_looks: int = 0
     Error = Gone
 
     def clock(self) -> float:
@@ -83,6 +89,7 @@ class FakeHost:
         return self.processes[pid]
 
     def process_iter(self) -> Iterator[FakeProcess]:
+        self.num_looks += 1
         return iter(list(self.processes.values()))
 
     def net_if_stats(self) -> dict[str, SimpleNamespace]:
@@ -205,8 +212,26 @@ def test_a_process_id_that_is_used_again_is_another_process(host: FakeHost) -> N
     telemetry = telemetry_of(host, num_cpus=1)
     telemetry.sample(pids=[10])
     host.now_s += 4.0
+    host.processes[10].is_gone = True
     host.add(FakeProcess(10, began_s=1002.0, cpu_s=1.0))
     assert telemetry.sample(pids=[10])["cpu_utilisation_frac"] == 0.25
+
+
+def test_descendants_are_looked_for_every_5_seconds_and_when_workers_change(host: FakeHost) -> None:
+    telemetry = telemetry_of(host, memory_gib=1.0)
+
+    def sample(*pids: int) -> tuple[float, int]:
+        host.now_s += 1.0
+        return telemetry.sample(pids)["memory_utilisation_frac"], host.num_looks
+
+    host.add(FakeProcess(10, gib=1.0), FakeProcess(11, gib=1.0))
+    assert [sample(10), sample(10)] == [(1.0, 1), (1.0, 1)]
+    host.add(FakeProcess(12, parent=10, gib=1.0))
+    assert [sample(10), sample(10, 11)] == [(1.0, 1), (3.0, 2)]
+    host.processes[12].is_gone = True
+    assert sample(10, 11) == (2.0, 2)  # that it ends is seen at once
+    host.add(FakeProcess(13, parent=11, gib=1.0))
+    assert [sample(10, 11) for _ in range(4)] == [(2.0, 2)] * 3 + [(3.0, 3)]
 
 
 def test_processes_may_end_at_any_time(host: FakeHost) -> None:
@@ -235,9 +260,14 @@ def test_more_than_the_nodes_share_is_more_than_1(host: FakeHost) -> None:
         ({"nics": ["eth0", "eth7"]}, "nics=eth7: unknown; there are eth0, eth1, lo"),
     ],
 )
-def test_shares_that_can_not_be(host: FakeHost, options: dict[str, object], message: str) -> None:
+def test_settings_that_can_not_be(host: FakeHost, options: dict[str, object], message: str) -> None:
     with pytest.raises(BackendError, match=message):
         telemetry_of(host, **options)
+
+
+def test_an_unknown_device(host: FakeHost) -> None:
+    with pytest.raises(BackendError, match="device=tpu: must be cpu or cuda"):
+        NodeTelemetry("tpu", psutil=host)
 
 
 # ---- network
