@@ -180,10 +180,10 @@ class LiveCluster(Cluster):
         job = self._job_of(gang)
         if job is None:
             return
-        workers, time_s = len(gang.seats), self._clock._now
-        for back, (duration_s, loss) in enumerate(zip(reversed(step_s), reversed(losses), strict=True)):
-            self.steps.append((job.seq, gang.step - back, time_s, duration_s, loss, workers))
-            time_s -= duration_s
+        workers, time_s = len(gang.seats), self._clock._now - sum(step_s)
+        for step, (duration_s, loss) in enumerate(zip(step_s, losses, strict=True), gang.step - len(step_s) + 1):
+            time_s += duration_s
+            self.steps.append((job.seq, step, time_s, duration_s, loss, workers))
         self._progress(job, gang)
 
     def finished(self, gang: Gang) -> None:

@@ -75,12 +75,12 @@ class LivePools(NodePools):
         return self.node_of(agent.name) is not None
 
     def lost(self, name: str) -> int | None:
-        """A node is gone; its index, for whoever ran there. Another is ordered if too few are left."""
+        """A node is gone; its index, for whoever ran there. Another is ordered in its place."""
         node = self.node_of(name)
         if node is None:
             return None
-        view = self.views[node.pool.name]
-        if node in self.draining:
+        view, was_draining = self.views[node.pool.name], node in self.draining
+        if was_draining:
             self.draining.remove(node)
             view.num_draining -= 1
         elif node.index >= 0:
@@ -93,8 +93,8 @@ class LivePools(NodePools):
         self._end(node)
         self._provider.delete(name)
         self.failures.append(f"node {name} was lost at {self._clock.now:.1f} s")
-        if view.num_nodes < node.pool.fewest:
-            self.scale(node.pool.name, node.pool.fewest)
+        if not was_draining:
+            self.scale(node.pool.name, view.num_nodes + 1)
         return node.index
 
     def stillborn(self, name: str, why: str) -> None:

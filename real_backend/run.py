@@ -20,6 +20,7 @@ from real_backend.cluster import LiveCluster
 from real_backend.errors import BackendError
 from real_backend.exporter import Exporter
 from real_backend.fleet import AgentRecord
+from real_backend.gangs import Deaf
 from real_backend.journal import Entry, Journal
 from real_backend.live_job import LiveJob
 from real_backend.monitor import LiveMonitor
@@ -37,6 +38,7 @@ from workloads.estimates import make_estimator
 JOURNAL = "journal.jsonl"
 _RETURN_S = 10.0  # for agents to find a controller that was restarted
 _TICK_S = 0.5
+_LEAVE_S = 10.0
 Progress = Callable[[int, int, float], None]
 
 
@@ -196,7 +198,9 @@ class LiveRun:
         except BaseException as error:
             self._finish(f"{type(error).__name__}: {error}")
             raise
-        return self._finish(self._why_unfinished)
+        run = self._finish(self._why_unfinished)
+        self._let_workers_end()
+        return run
 
     def _finish(self, why_unfinished: str) -> Run:
         end_s = float(self._clock.now)
@@ -221,10 +225,18 @@ class LiveRun:
             "num_decisions": self._cluster.num_decisions,
             "notes": self._notes,
         }
+        if failures:
+            facts["may_break"] = True
         if why_unfinished:
             text = json.dumps({"why": why_unfinished, **facts}, indent=2)
             (self.folder / "unfinished.json").write_text(text + "\n")
         return Run(facts, tables, self.folder, why_unfinished)
+
+    def _let_workers_end(self) -> None:
+        """The last jobs may still be saving."""
+        gangs, clock = self._cluster.gangs, self._clock
+        gangs.listener, clock.stopped = Deaf(), False
+        clock.run_until(lambda: gangs.is_quiet or bool(self._why_unfinished), clock.read() + _LEAVE_S)
 
     def _write_more(self) -> None:
         """What only a live run has: the stages of each move, and each step."""

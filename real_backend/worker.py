@@ -124,15 +124,16 @@ class Worker:
         is_last = step >= self.num_steps
         if self._faults:
             self._fail(step)
-        if must_leave or is_last or now_s - self._reported_s >= _REPORT_S:
+        must_save = self.rank == 0 and now_s - self._saved_s >= self._interval_s
+        if must_leave or is_last or must_save or now_s - self._reported_s >= _REPORT_S:
             self._report(step, now_s)
-        if self.rank == 0 and not is_last and not must_leave and now_s - self._saved_s >= self._interval_s:
+        if must_save and not is_last and not must_leave:
             self._save(trainable)
             self._stepped_s = time.perf_counter()
         if is_last:
+            self._tell("finished", step=step)
             if self.rank == 0:
                 self._save(trainable)
-            self._tell("finished", step=step)
             self._next = {"action": "exit"}
             return False
         if must_leave:

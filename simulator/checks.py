@@ -50,6 +50,7 @@ class _Books:
     decisions: pd.DataFrame
     end_s: float
     may_stall: bool  # moves in place have a stall
+    may_break: bool  # gangs lose work between two changes, with their workers
     record: np.ndarray  # the change's row in the table, which is in the order of events
     job: np.ndarray
     time_s: np.ndarray
@@ -86,6 +87,7 @@ class _Books:
             decisions=run.decisions,
             end_s=end_s,
             may_stall=bool(run.facts.get("may_stall", False)),
+            may_break=bool(run.facts.get("may_break", False)),
             record=order,
             job=job,
             time_s=time_s,
@@ -214,6 +216,8 @@ def _work(books: _Books) -> Iterator[str]:
                         preempted & ((lost < -slack) | (lost > done + slack)))  # fmt: skip
     lost_in_all = np.bincount(books.job, lost, len(jobs))
     wrong = _differ(lost_in_all, jobs["lost_work_s"].to_numpy(), _REL * asked)
+    if books.may_break:
+        wrong &= lost_in_all > jobs["lost_work_s"].to_numpy()
     yield from _jobs(books, "lost work that is not that of the preemptions", wrong)
 
     # A move keeps the work (all wait), or credits what those who go on do until the others have joined: the whole old

@@ -1,0 +1,119 @@
+"""Live runs of a few small jobs, with real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from policies import registry
+from real_backend import checkpoint
+from real_backend.options import LiveOptions
+from real_backend.run import LiveRun
+from real_backend.runtime import Runtime, names_of
+from real_backend.task import Task
+from real_backend.training import Training
+from simulator import PoolSpec, Run, Scenario
+from simulator.monitor import MonitorOptions
+from workloads import JobSpec, JobTable
+
+SMALL = Task(model="mlp", model_options={"width": 32, "depth": 1}, num_samples=1000, global_batch=48, lr=0.02)
+
+SLOW = replace(SMALL, pace_base_s=0.01)  # at least 10 ms a step
+
+
+@dataclass
+class Thirds:
+    """Gives every job a size by how much of it is done: the first third, the second, the last."""
+
+    sizes: Sequence[int] = (1, 2, 1)
+    num_decisions: int = field(default=0, init=False)
+
+    def allocate(self, view: Any, draft: Any) -> None:
+        self.num_decisions += 1
+        for job in view.jobs:
+            done = 1.0 - job.remaining_s / 100.0
+            draft.give(job, self.sizes[min(2, max(0, int(3 * done)))])
+        draft.wake_at(view.now_s + 0.1)
+
+
+def jobs_of(*specs: Mapping[str, Any]) -> JobTable:
+    """Jobs a, b, …; each of 100 s, whatever that is in steps."""
+    common = {"submit_s": 0.0, "num_gpus": 1, "duration_s": 100.0, "model": "mlp"}
+    return JobTable.from_specs([JobSpec(job_id=name, **{**common, **spec}) for name, spec in zip("abcdef", specs, strict=False)])
+
+
+def run_live(
+    folder: Path,
+    jobs: JobTable,
+    num_steps: Sequence[int],
+    allocation: Any,
+    *,
+    method: str = "in_place",
+    task: Task = SMALL,
+    pool: Mapping[str, Any] | None = None,
+    scaling: Any = None,
+    meanwhile: Callable[[LiveRun, Runtime], None] = lambda live, runtime: None,
+    **options: Any,
+) -> tuple[Run, LiveRun]:
+    """Runs jobs to their end on agents of this host.
+
+    Args:
+        meanwhile: called before the run begins, to have something happen at a time.
+    """
+    spec = PoolSpec(**{"num_nodes": 1, "gpus_per_node": 2, **(pool or {})})
+    live_options = LiveOptions(**{"keep_checkpoints": True, "away_s": 0.5, **options})
+    runtime = Runtime(folder, live_options, "cpu", method, spec.gpus_per_node)
+    try:
+        runtime.bring_up(names_of(spec.num_nodes))
+        scenario = Scenario(
+            jobs=jobs,
+            allocation=allocation,
+            placement=registry.create("placement", "consolidate", strict=False),
+            pools=[spec],
+            scaling={"default": scaling} if scaling else {},
+            monitor=MonitorOptions(interval_s=0.5),
+            starve_after_s=30.0,
+            horizon_s=80.0,
+        )
+        live = LiveRun(scenario, list(num_steps), {"mlp": task}, runtime)
+        meanwhile(live, runtime)
+        return live.run(), live
+    finally:
+        runtime.close()
+
+
+def weights_after(folder: Path, job_id: str, task: Task = SMALL) -> dict[str, torch.Tensor]:
+    """The state in a job's last checkpoint."""
+    found = checkpoint.latest(folder / "checkpoints" / job_id)
+    assert found is not None
+    template = Training(task, torch.device("cpu"))
+    state = template.state_dict()
+    return checkpoint.load(state, found[1])
+
+
+def uninterrupted(num_steps: int, task: Task = SMALL) -> dict[str, torch.Tensor]:
+    """The state after so many steps of one worker that nobody disturbs."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        training = Training(task, torch.device("cpu"))
+        training.join(None)
+        for _ in range(num_steps):
+            training.train_step()
+        training.leave()
+        return {name: value.clone() for name, value in training.state_dict().items()}
+    finally:
+        dist.destroy_process_group()
+
+
+def largest_difference(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> float:
+    """Between the weights of two states, relative to the largest weight."""
+    names = [name for name in a if name.startswith("model.")]
+    assert names
+    most = max(float(a[name].abs().max()) for name in names)
+    return max(float((a[name] - b[name]).abs().max()) for name in names) / most

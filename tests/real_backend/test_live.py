@@ -1,0 +1,168 @@
+"""Policies on real processes: moves, failures, nodes that come and go. gloo on CPU; some seconds a test."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from policies import registry
+from real_backend.run import LiveRun
+from real_backend.runtime import Runtime
+from simulator.checks import check
+from simulator.metrics import summarise
+from tests.real_backend.live_runs import (
+    SLOW,
+    SMALL,
+    Thirds,
+    jobs_of,
+    largest_difference,
+    run_live,
+    uninterrupted,
+    weights_after,
+)
+
+TOLERANCE = 1e-4  # of the largest weight: sums of floats in another order, over some hundred steps; measured: 1e-6
+ELASTIC = {"min_gpus": 1, "max_gpus": 2}
+
+pytestmark = pytest.mark.slow
+
+
+def steps_of(folder: Path, row: int = 0) -> Any:
+    """The steps of a job in the order in which they were done."""
+    frame = pq.read_table(folder / "steps.parquet").to_pandas()
+    return frame[frame["job"] == row]
+
+
+@pytest.mark.parametrize(("method", "sync"), [("in_place", "allreduce"), ("restart", "parameter_server")])
+def test_a_policy_drives_one_two_one_workers(tmp_path: Path, method: str, sync: str) -> None:
+    """Every step is done once, in order, and the weights are those of a run that nobody disturbed."""
+    task = replace(SMALL, sync=sync, pace_base_s=None)
+    run, _ = run_live(tmp_path, jobs_of(ELASTIC), [900], Thirds(), method=method, task=task)
+    assert run.jobs["state"].tolist() == ["finished"]
+    steps = steps_of(tmp_path)
+    assert steps["step"].tolist() == list(range(1, 901))
+    sizes = steps["num_workers"].to_numpy()
+    assert sizes[np.append(True, sizes[1:] != sizes[:-1])].tolist() == [1, 2, 1]
+    loss = steps["loss"].to_numpy()
+    assert loss[-100:].mean() < 0.8 * loss[:100].mean()
+    jumps = np.abs(np.diff(loss))
+    moves = (sizes[1:] != sizes[:-1]).nonzero()[0]
+    assert jumps[moves].max() < 2 * np.quantile(jumps, 0.99)  # the loss goes on where it was
+    assert largest_difference(uninterrupted(900, task), weights_after(tmp_path, "a", task)) < TOLERANCE
+    check(run)
+    assert summarise(run, {})["num_rescales"] == 2
+
+
+def test_killed_raising_and_hanging_workers_are_survived(tmp_path: Path) -> None:
+    """Each at a rank and step; the gang falls back to its last checkpoint, and ends with the right weights."""
+    faults = {
+        "a": [{"rank": 1, "step": 200, "how": "kill"}],
+        "b": [{"rank": 0, "step": 150, "how": "raise"}],
+        "c": [{"rank": 0, "step": 100, "how": "hang"}],
+    }
+    jobs = jobs_of({"num_gpus": 2}, {}, {})
+    run, live = run_live(
+        tmp_path, jobs, [600, 400, 400], registry.create("allocation", "fifo"), pool={"gpus_per_node": 4},
+        faults=faults, heartbeat_timeout_s=3.0, checkpoint_interval_s=0.2,
+    )  # fmt: skip
+    assert run.jobs["state"].tolist() == ["finished"] * 3
+    told = {each["job_id"]: each["why"] for each in live.cluster.failures}
+    assert "signal 9" in told["a"] or "rank 0 was lost: RuntimeError" in told["a"]  # or its peer noticed first
+    assert "a fault at rank 0, step 150, as asked for" in told["b"]
+    assert "no sign of life for 3 s" in told["c"]
+    want = uninterrupted(600)
+    assert largest_difference(want, weights_after(tmp_path, "a")) < TOLERANCE
+    steps = steps_of(tmp_path)["step"].to_numpy()
+    assert set(steps) == set(range(1, 601))
+    check(run)
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The processes below an agent."""
+    return psutil.Process(pid).children(recursive=True)
+
+
+def test_a_killed_agent_takes_its_workers_along_and_is_replaced(tmp_path: Path) -> None:
+    orphans: list[psutil.Process] = []
+
+    def kill(live: LiveRun, runtime: Runtime) -> None:
+        def now() -> None:
+            pid = runtime.fleet.agents["node1"].pid
+            orphans.extend(workers_of(pid))
+            os.kill(pid, signal.SIGKILL)
+
+        runtime.clock.call_after(1.5, now)
+
+    jobs = jobs_of({}, {})
+    run, live = run_live(
+        tmp_path, jobs, [300, 300], registry.create("allocation", "fifo"), meanwhile=kill, task=SLOW,
+        pool={"num_nodes": 2, "gpus_per_node": 1}, checkpoint_interval_s=0.2,
+    )  # fmt: skip
+    assert run.jobs["state"].tolist() == ["finished", "finished"]
+    assert run.jobs["num_preemptions"].tolist() == [0, 1]
+    assert orphans
+    psutil.wait_procs(orphans, timeout=5.0)
+    assert not [process for process in orphans if process.is_running() and process.status() != "zombie"]
+    nodes = run.nodes
+    assert len(nodes) == 3
+    assert nodes["terminated_s"].iloc[1] < nodes["ready_s"].iloc[2]
+    assert any("node node1 was lost" in note for note in run.facts["notes"])
+    check(run)
+
+
+@dataclass
+class ByTime:
+    """Wants numbers of nodes by time."""
+
+    steps: tuple[tuple[float, int], ...]
+    period_s: float = 0.2
+
+    def desired(self, target: Any, view: Any) -> int:
+        return [count for begin_s, count in self.steps if view.now_s >= begin_s][-1]
+
+
+@pytest.mark.parametrize("provider", ["local", "command"])
+def test_nodes_come_and_go_while_jobs_run(tmp_path: Path, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second job waits until a second node is there; what drains is let go when its job is done."""
+    options: dict[str, Any] = {"provider": provider}
+    if provider == "command":
+        agent = "python -m real_backend agent --join $CONTROLLER --name $NODE_NAME --slots 1"
+        options["create_command"] = f"sh -c '{agent} & echo created $NODE_NAME >> {tmp_path}/log'"
+        options["delete_command"] = f"sh -c 'echo deleted $NODE_NAME >> {tmp_path}/log'"
+        monkeypatch.setenv("PATH", f"{Path(os.sys.executable).parent}:{os.environ['PATH']}")  # type: ignore[attr-defined]
+    run, _ = run_live(
+        tmp_path, jobs_of({}, {}), [1200, 150], registry.create("allocation", "fifo"),
+        pool={"num_nodes": 1, "min_nodes": 1, "max_nodes": 2, "gpus_per_node": 1},
+        scaling=ByTime(((0.0, 2), (6.0, 1))), task=SLOW, **options,
+    )  # fmt: skip
+    assert run.jobs["state"].tolist() == ["finished", "finished"]
+    assert len(run.nodes) == 2
+    second = run.nodes.iloc[1]
+    assert 0.5 < second["ready_s"] - second["ordered_s"] < 60.0
+    b = run.allocations[run.allocations["job"] == 1].iloc[0]
+    assert b["nodes"].tolist() == [1]
+    assert b["time_s"] >= second["ready_s"]
+    if provider == "command":
+        log = (tmp_path / "log").read_text().splitlines()
+        assert log[:2] == ["created node0", "created node1"]
+        assert all(line.startswith("deleted") for line in log[2:])
+    check(run)
+
+
+def test_metrics_have_the_names_that_policies_know(tmp_path: Path) -> None:
+    run, _ = run_live(tmp_path, jobs_of({}), [4000], registry.create("allocation", "fifo"))
+    metrics = run.metrics
+    assert metrics["gpu_allocation_frac"].max() == 0.5
+    assert 0 < metrics["gpu_utilisation_frac"].max() <= 0.5
+    assert metrics["cpu_utilisation_frac"].max() > 0
+    assert np.isfinite(metrics.to_numpy(float)).all()
+
+
