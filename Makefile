@@ -2,11 +2,17 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TORCH := $(VENV)/.ready-torch
 
-.PHONY: demo test bench lint format setup
+.PHONY: demo test bench lint format setup live validate-gpu
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
+
+# What live runs need; constraints.txt says which torch. NO_TORCH=1 leaves it out: their tests are skipped, and say so.
+$(TORCH): $(READY)
+	$(if $(NO_TORCH),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -c constraints.txt -e '.[torch]')
+	@$(if $(NO_TORCH),true,touch $@)
 
 $(READY): pyproject.toml constraints.txt
 	@python="$${PYTHON:-}"; \
@@ -28,13 +34,23 @@ demo: $(READY)
 	  allocation=fifo,srtf,las,fair_share scaling=static,threshold
 	$(BIN)/python -m simulator.compare demo --baseline allocation=fifo,scaling=static
 
-test: $(READY)
+test: $(TORCH)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-bench: $(READY)
+bench: $(TORCH)
 	$(BIN)/python -m pytest -m benchmark_suite -s tests/benchmarks $(PYTEST_ARGS)
 
-lint: $(READY)
+# Two policies live, on processes of this machine, against their simulation; a minute or two. Ends with a report.
+live: $(TORCH)
+	$(BIN)/python -m real_backend validate workload=live_tiny compute=paced profile=auto allocation=fifo,fair_share \
+	  hydra.run.dir=live-demo
+
+# All that a GPU is needed for, in under ten minutes: profile, live runs, report.
+DEVICE ?= cuda
+validate-gpu: $(TORCH)
+	$(BIN)/python -m real_backend validate validation=gpu device=$(DEVICE) allocation=fifo,srtf,fair_share hydra.run.dir=validation-$(DEVICE)
+
+lint: $(TORCH)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -134,6 +134,7 @@ def calibrate(settings: Mapping[str, Any], folder: Path, command: str = "", cons
     chosen = {name: task for name, task in tasks.items() if not options.model or name in options.model}
     folder.mkdir(parents=True, exist_ok=True)
     live = replace(mine.options(), provider="local", max_failures=0, checkpoint_interval_s=1e9)
+    console.print(f"measuring {', '.join(chosen)} on {device}, compute={mine.compute}: some minutes a model")
     bench = _Bench(mine, live, device, pool, folder)
     try:
         with console.status("nodes start") as status:
@@ -344,7 +345,7 @@ def _profile(
             moves={method: stages_of(of_model[name], typical_s) for method, of_model in by_method.items()},
         )
     return Profile(
-        name=options.name or f"{settings.compute}_{device}",
+        name=options.name or profile_name(settings.compute, device),
         models=models,
         provision_s=round(provision_s, 3),
         provenance={
@@ -357,6 +358,16 @@ def _profile(
             "settings": {name: _plain(value) for name, value in asdict(options).items() if name != "name"},
         },
     )
+
+
+def profile_name(compute: str, device: str) -> str:
+    """What a profile of this machine is called: a GPU's short name, such as h200; else COMPUTE_DEVICE."""
+    if device == "cuda" and compute == "real":
+        import torch
+
+        name = torch.cuda.get_device_name().replace("NVIDIA", "").split()
+        return "".join(letter for letter in name[0].lower() if letter.isalnum()) if name else "cuda"
+    return f"{compute}_{device}"
 
 
 def stages_of(moves: Sequence[Move], typical_s: Mapping[int, float]) -> MoveStages:

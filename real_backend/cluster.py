@@ -46,7 +46,7 @@ class Change:
         done_s = self.left_s - left_s
         if not self.num_gpus:
             self.rate = self.pause_s = 0.0
-        elif done_s <= _SHORT:
+        elif done_s <= _SHORT or stretch_s <= 0:
             self.pause_s = stretch_s
         else:
             self.pause_s = min(self.pause_s, 0.99 * stretch_s)

@@ -112,18 +112,24 @@ def composed(overrides: Sequence[str]) -> Composed:
     """
     _store()
     with initialize_config_module("conf", version_base="1.3"):
-        config = compose("live", overrides=[opened(text) for text in overrides], return_hydra_config=True)
+        config = compose("live", overrides=[_opened(text) for text in overrides], return_hydra_config=True)
     choices = config.hydra.runtime.choices
     labels = {group: choices[group] for group in GROUPS}
     for override in _parsed(overrides):
         key = override.key_or_group
-        if key not in GROUPS and key not in _NO_LABELS and not key.startswith("hydra"):
+        if key not in (*GROUPS, *_NO_LABELS):
             labels[key] = override.get_value_element_as_str()
     with open_dict(config):
         del config["hydra"]
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    labels |= {"step_time": "profile", "overheads": "profile"}
     labels |= {name: plain[name] for name in ("compute", "device", "method")}
     return plain, labels
+
+
+def _opened(text: str) -> str:
+    """As the simulator's; a validation's settings are global too."""
+    return f"validation@_global_={text.partition('=')[2]}" if text.startswith("validation=") else opened(text)
 
 
 def expanded(overrides: Sequence[str]) -> list[list[str]]:

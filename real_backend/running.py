@@ -136,7 +136,7 @@ def run_live(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet: bool
         try:
             if not history:
                 runtime.bring_up(names_of(plan.scenario.pools[0].num_nodes), report=print)
-            with ProgressBar(plan.config.progress and not is_quiet) as bar:
+            with ProgressBar(plan.config.progress and not is_quiet, "second", 1.0) as bar:
                 tasks = plan.settings.tasks()
                 live = LiveRun(plan.scenario, plan.steps.num_steps, tasks, runtime, history, bar, exporter)
                 stopper.stop = live.stop

@@ -94,10 +94,10 @@ def _profile(settings: Mapping[str, Any], folder: Path, command: str, console: C
     mine = read_settings(settings)
     if mine.profile != "auto":
         return find_profile(mine, mine.resolved_device())
-    from real_backend.calibration import calibrate
+    from real_backend.calibration import calibrate, profile_name
 
     place = folder / "calibration"
-    name = settings["calibration"].get("name") or f"{mine.compute}_{mine.resolved_device()}"
+    name = settings["calibration"].get("name") or profile_name(mine.compute, mine.resolved_device())
     if (place / f"{name}.yaml").is_file() and settings.get("resume", True):
         console.print(f"{place / name}.yaml: there already; kept", highlight=False, soft_wrap=True)
         return load_profile(place / f"{name}.yaml")

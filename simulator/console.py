@@ -18,9 +18,14 @@ Rows = list[tuple[str, str]]
 
 
 class ProgressBar:
-    """Jobs finished out of all, on stderr; nothing where that is no terminal, or the run is short."""
+    """Jobs finished out of all, on stderr; nothing where that is no terminal, or the run is short.
 
-    def __init__(self, is_wanted: bool) -> None:
+    Args:
+        unit, unit_s: of the time that is shown beside them.
+    """
+
+    def __init__(self, is_wanted: bool, unit: str = "day", unit_s: float = 86400.0) -> None:
+        self._unit, self._unit_s = unit, unit_s
         self._is_wanted = is_wanted and sys.stderr.isatty()
         self._begin_s = time.monotonic()
         self._bar: Progress | None = None
@@ -41,11 +46,11 @@ class ProgressBar:
         if not self._is_wanted or time.monotonic() - self._begin_s < _QUIET_S:
             return
         if not self._bar:
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("jobs, day {task.fields[day]:.1f}"))
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("jobs, {task.fields[time]}"))
             self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
-            self._bar.add_task("", total=num_jobs, day=0.0)
+            self._bar.add_task("", total=num_jobs, time="")
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=num_done, day=now_s / 86400.0)
+        self._bar.update(self._bar.task_ids[0], completed=num_done, time=f"{self._unit} {now_s / self._unit_s:.1f}")
 
 
 def show_table(summary: Mapping[str, Any], title: str) -> None:

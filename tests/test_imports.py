@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("policies", "workloads", "simulator")
+PACKAGES = ("policies", "workloads", "simulator", "real_backend")
 FORBIDDEN = {
     "policies": {"workloads", "simulator", "real_backend", "torch", "simpy", "hydra", "omegaconf", "conf"},
     "workloads": {"policies", "simulator", "real_backend", "torch", "simpy"},
     "simulator": {"real_backend", "torch"},
+    "real_backend": set(),  # may import all, and nobody imports it
 }
 LATE = ("torch", "matplotlib", "seaborn", "scipy")  # slow: imported where they are used
 
@@ -47,7 +48,18 @@ def test_only_main_modules_touch_hydra() -> None:
         for file in (ROOT / package).rglob("*.py")
         if "hydra" in imports(file)
     }
-    assert users == {"simulator/__main__.py", "workloads/__main__.py"}
+    assert users == {
+        "simulator/__main__.py",
+        "workloads/__main__.py",
+        "real_backend/commands.py",  # its __main__ is imported anew by every worker, and must be light
+    }
+
+
+def test_the_report_and_the_controller_need_no_torch() -> None:
+    """What reads runs, or only decides, starts fast and runs where there is no torch."""
+    code = "import sys, real_backend.report, real_backend.cluster, real_backend.run; print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stdout.strip() == "False"
 
 
 def test_what_is_slow_is_not_loaded_to_start() -> None:

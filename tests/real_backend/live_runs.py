@@ -44,7 +44,9 @@ class Thirds:
 def jobs_of(*specs: Mapping[str, Any]) -> JobTable:
     """Jobs a, b, …; each of 100 s, whatever that is in steps."""
     common = {"submit_s": 0.0, "num_gpus": 1, "duration_s": 100.0, "model": "mlp"}
-    return JobTable.from_specs([JobSpec(job_id=name, **{**common, **spec}) for name, spec in zip("abcdef", specs, strict=False)])
+    return JobTable.from_specs(
+        [JobSpec(job_id=name, **{**common, **spec}) for name, spec in zip("abcdef", specs, strict=False)]
+    )
 
 
 def run_live(

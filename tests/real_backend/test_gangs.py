@@ -203,7 +203,9 @@ def test_pause_leaves_out_the_first_step_itself() -> None:
 def test_workers_that_went_on_are_taken_over() -> None:
     to = Setting()
     gang = to.add("a")
-    workers = [("node0", {"slot": slot, "rank": 1 - slot, "generation": 3, "last": "beat", "step": 9}) for slot in (0, 1)]
+    workers = [
+        ("node0", {"slot": slot, "rank": 1 - slot, "generation": 3, "last": "beat", "step": 9}) for slot in (0, 1)
+    ]
     assert not gang.try_adopt(workers, (("node0", 3),))  # one is missing
     assert not gang.try_adopt([("node0", {**workers[0][1], "generation": 2}), workers[1]], (("node0", 2),))
     assert gang.try_adopt(workers, (("node0", 2),))

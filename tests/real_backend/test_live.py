@@ -164,5 +164,3 @@ def test_metrics_have_the_names_that_policies_know(tmp_path: Path) -> None:
     assert 0 < metrics["gpu_utilisation_frac"].max() <= 0.5
     assert metrics["cpu_utilisation_frac"].max() > 0
     assert np.isfinite(metrics.to_numpy(float)).all()
-
-

@@ -63,10 +63,12 @@ def test_a_file_begins_with_a_command_that_names_it(file: Path) -> None:
     if file.name == "workload_options.yaml":
         return
     if file.parent == CONF:
-        assert first.startswith("# python -m simulator")
+        assert first.startswith(("# python -m simulator", "# python -m real_backend"))
     else:
         choice = f"{file.parent.relative_to(CONF).as_posix()}={file.stem}"
-        assert re.match(rf"# python -m (simulator|workloads show) (.* )?{re.escape(choice)}( |$)", first)
+        assert re.match(
+            rf"# python -m (simulator|workloads show|real_backend \w+) (.* )?{re.escape(choice)}( |$)", first
+        )
 
 
 def test_the_root_file_names_every_setting() -> None:
