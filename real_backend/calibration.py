@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ class CalibrationOptions:
     """
 
     model: Sequence[str] = ()
-    workers: Sequence[int] = (1, 2, 4, 8)
+    workers: Sequence[int] = (1, 2, 3, 4, 6, 8)
     batch_factors: Sequence[float] = (0.5, 1.0, 2.0)
     steps: int = 16
     warmup: int = 3
@@ -123,7 +124,7 @@ def calibrate(settings: Mapping[str, Any], folder: Path, command: str = "", cons
     Raises:
         BackendError: workers that break.
     """
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else 120)
     mine = read_settings(settings)
     options: CalibrationOptions = build(CalibrationOptions, settings.get("calibration") or {}, prefix="calibration.")
     pool: PoolSpec = build(PoolSpec, settings["cluster"], prefix="cluster.", name="default")
@@ -342,6 +343,11 @@ def _profile(
             ),
             num_rows=len(whole),
             holdout=fit.holdout,
+            measured_s={
+                f"{row.num_workers}x{row.num_nodes}": round(row.mean_s, 6)
+                for row in mine
+                if row.global_batch == task.global_batch
+            },
             moves={method: stages_of(of_model[name], typical_s) for method, of_model in by_method.items()},
         )
     return Profile(

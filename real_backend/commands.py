@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
 from datetime import datetime
@@ -39,6 +41,8 @@ Composed = tuple[dict[str, Any], dict[str, Any]]  # settings, labels
 
 def run_command(command: str, arguments: Sequence[str]) -> int:
     """Runs a command; returns the exit code, after one line about what is wrong."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # long work says how far it is, into a file too
     commands: dict[str, Callable[[list[str], Path], None]] = {
         "calibrate": _calibrate,
         "run": _run,

@@ -50,7 +50,7 @@ class Phase(Enum):
 class Move:
     """One move of a gang, by stage.
 
-    `stages` holds seconds as the slowest worker had them: save, teardown (of the old gang), spawn, import,
+    `stages` holds seconds as the slowest worker had them (see `add`): save, teardown (of the old gang), spawn, import,
     rendezvous, restore, first_step (of the new one). `asked_s`, `stopped_s` (the old gang's last step) and `stepped_s`
     (the end of the new one's first) are on the controller's clock; nan where there is none.
     """
@@ -71,9 +71,10 @@ class Move:
         self.generation, self.to_workers, self.to_nodes = generation, len(seats), len({agent for agent, _ in seats})
 
     def add(self, stages: Mapping[str, float]) -> None:
-        """Takes a worker's stages in; the slowest counts."""
+        """Takes a worker's stages in; the slowest counts, but of a rendezvous the last to come, who waits for nobody."""
         for name, seconds in stages.items():
-            self.stages[name] = max(seconds, self.stages.get(name, 0.0))
+            among = min if name == "rendezvous_s" else max
+            self.stages[name] = among(seconds, self.stages.get(name, seconds))
 
     @property
     def pause_s(self) -> float:

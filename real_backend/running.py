@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -33,8 +34,9 @@ from simulator.running import CONFIG, Interrupted, audit, prepare, signals
 from simulator.simulation import Scenario, simulate
 from simulator.summary import write_json
 from workloads.options import build
-from workloads.profile import Profile, load_profile
+from workloads.profile import Profile, load_profile, write_profile
 
+PROFILE = "profile.yaml"  # in a run's folder: what its jobs' steps were counted by
 OWN = (*(option.name for option in fields(Settings)), "repeats", "calibration")
 
 
@@ -122,7 +124,7 @@ def run_live(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet: bool
     if not history:
         prepare(folder)
         (folder / JOURNAL).unlink(missing_ok=True)
-        (folder / CONFIG).write_text(plan.text, encoding="utf-8")
+        _write_settings(folder, plan)
     options = plan.settings.options()
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     kept: dict[str, Any] = {}
@@ -157,7 +159,7 @@ def run_live(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet: bool
 def run_simulated(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet: bool = True) -> Run:
     """Runs the same plan in simulated time."""
     prepare(folder)
-    (folder / CONFIG).write_text(plan.text, encoding="utf-8")
+    _write_settings(folder, plan)
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     run = simulate(plan.scenario, folder)
     return _conclude(
@@ -180,6 +182,19 @@ def _conclude(
         show_table(summary, " ".join(f"{name}={labels[name]}" for name in ("allocation", "scaling", "workload")))
         print(f"{len(plan.scenario.jobs)} jobs in {wall_s:.1f} s; the run is in {folder}")
     return run
+
+
+def profile_text(profile: Profile) -> str:
+    """A profile as its file has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "profile.yaml")
+        write_profile(profile, path)
+        return path.read_text(encoding="utf-8")
+
+
+def _write_settings(folder: Path, plan: Plan) -> None:
+    (folder / CONFIG).write_text(plan.text, encoding="utf-8")
+    (folder / PROFILE).write_text(profile_text(plan.profile), encoding="utf-8")
 
 
 def _history(plan: Plan, folder: Path) -> list[dict[str, Any]]:

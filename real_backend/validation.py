@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -20,8 +21,18 @@ from rich.table import Table
 
 from real_backend.errors import BackendError
 from real_backend.report import About, load_pairs, write_report
-from real_backend.running import Plan, find_profile, make_plan, read_settings, run_live, run_simulated
+from real_backend.running import (
+    PROFILE,
+    Plan,
+    find_profile,
+    make_plan,
+    profile_text,
+    read_settings,
+    run_live,
+    run_simulated,
+)
 from simulator.run import SUMMARY
+from simulator.running import CONFIG
 from simulator.summary import write_json
 from workloads.profile import Profile, load_profile
 
@@ -37,7 +48,7 @@ def validate(runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], folder: Path
     Returns:
         What is in fidelity.json.
     """
-    console = Console()
+    console = _console()
     names = _names([labels for _, labels in runs])
     settings = runs[0][0]
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +75,7 @@ def validate(runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], folder: Path
 
 def report_again(folder: Path, console: Console | None = None) -> dict[str, Any]:
     """Writes the report from the runs in a validation's folder."""
-    console = console or Console()
+    console = console or _console()
     try:
         about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
     except OSError:
@@ -81,6 +92,11 @@ def report_again(folder: Path, console: Console | None = None) -> dict[str, Any]
     console.print(told["verdict"], highlight=False, soft_wrap=True)
     console.print(f"the report is {folder / 'report.html'}", highlight=False, soft_wrap=True)
     return told
+
+
+def _console() -> Console:
+    """Wide enough for tables, where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def plan_s(plan: Plan) -> float:
@@ -117,7 +133,9 @@ def _names(labels: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _is_same(place: Path, plan: Plan) -> bool:
-    return (place / "config.yaml").read_text(encoding="utf-8") == plan.text
+    """Also of the same profile: it says how many steps a job has."""
+    texts = ((place / CONFIG, plan.text), (place / PROFILE, profile_text(plan.profile)))
+    return all(path.is_file() and path.read_text(encoding="utf-8") == text for path, text in texts)
 
 
 def _line(world: str, name: str, summary: Mapping[str, Any]) -> str:

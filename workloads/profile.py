@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from workloads.errors import WorkloadError
 from workloads.options import build, coerce, nearest
 from workloads.step_time_fit import StepTimeFit
 
+_GANG = re.compile(r"[1-9]\d*x[1-9]\d*$")
 SYNCS = ("allreduce", "parameter_server")
 METHODS = ("restart", "in_place")
 
@@ -107,8 +109,12 @@ class ModelProfile:
     sync: str = "allreduce"  # allreduce | parameter_server
     holdout: HoldOut | None = None
     moves: Mapping[str, MoveStages] = field(default_factory=dict)  # by method: restart, in_place
+    measured_s: Mapping[str, float] = field(default_factory=dict)  # steps of the global batch, by "GPUSxNODES"
 
     def __post_init__(self) -> None:
+        for name, step_s in self.measured_s.items():
+            if not _GANG.match(name) or not 0 < step_s < math.inf:
+                raise WorkloadError(f"measured_s.{name}={step_s}: must be seconds above 0, by GPUSxNODES such as 4x2")
         if self.sync not in SYNCS:
             raise WorkloadError(f"sync={self.sync}: must be one of {', '.join(SYNCS)}{nearest(self.sync, SYNCS)}")
         for name in ("global_batch", "max_batch_per_gpu", "num_rows"):
@@ -117,6 +123,14 @@ class ModelProfile:
         for name in self.moves:
             if name not in METHODS:
                 raise WorkloadError(f"moves.{name}: unknown method{nearest(name, METHODS)}")
+
+    def step_time_s(self, num_gpus: int, num_nodes: int) -> float:
+        """Seconds a step of the global batch takes: as measured on just these GPUs and nodes, else as fitted."""
+        measured_s = self.measured_s.get(f"{num_gpus}x{num_nodes}")
+        if measured_s is not None:
+            return measured_s
+        batch, num_passes = self.passes(num_gpus)
+        return self.step_time.step_time_s(num_gpus, num_nodes, batch, num_passes)
 
     def passes(self, num_gpus: int) -> tuple[int, int]:
         """Samples a GPU in a pass, and passes a step: the global batch in even parts, rounded up."""
@@ -154,9 +168,7 @@ class Profile:
 
     def step_time_s(self, model: str, num_gpus: int, num_nodes: int = 1) -> float:
         """Seconds a step of the model's global batch takes on GPUs spread evenly over nodes."""
-        of = self.of(model)
-        batch, num_passes = of.passes(num_gpus)
-        return float(of.step_time.step_time_s(num_gpus, num_nodes, batch, num_passes))
+        return float(self.of(model).step_time_s(num_gpus, num_nodes))
 
     def is_extrapolated(self, model: str, num_gpus: int, num_nodes: int = 1) -> bool:
         """Whether GPUs, nodes or the batch a GPU lie outside what was measured."""

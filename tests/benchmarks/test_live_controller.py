@@ -74,9 +74,8 @@ def test_from_apply_to_the_first_step(method: str, tmp_path: Path) -> None:
     for kind in sorted({move.kind for move in moves}):
         mine = [move for move in moves if move.kind == kind]
         names = sorted({name for move in mine for name in move.stages})
-        stages = ", ".join(
-            f"{name.removesuffix('_s')} {mean(m.stages.get(name, 0.0) for m in mine):.3f}" for name in names
-        )
+        means = {name.removesuffix("_s"): mean(move.stages.get(name, 0.0) for move in mine) for name in names}
+        stages = ", ".join(f"{name} {mean_s:.3f}" for name, mean_s in means.items())
         total_s = mean(move.stepped_s - move.asked_s for move in mine)
         print(f"\n{method}, {kind} ({len(mine)}): apply → first step {total_s:.3f} s; by stage: {stages}")
     assert moves

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from policies import registry
 from real_backend import checkpoint
+from real_backend.exporter import Exporter
 from real_backend.options import LiveOptions
 from real_backend.run import LiveRun
 from real_backend.runtime import Runtime, names_of
@@ -44,9 +45,8 @@ class Thirds:
 def jobs_of(*specs: Mapping[str, Any]) -> JobTable:
     """Jobs a, b, …; each of 100 s, whatever that is in steps."""
     common = {"submit_s": 0.0, "num_gpus": 1, "duration_s": 100.0, "model": "mlp"}
-    return JobTable.from_specs(
-        [JobSpec(job_id=name, **{**common, **spec}) for name, spec in zip("abcdef", specs, strict=False)]
-    )
+    named = zip("abcdef", specs, strict=False)
+    return JobTable.from_specs([JobSpec(job_id=name, **{**common, **spec}) for name, spec in named])
 
 
 def run_live(
@@ -59,18 +59,22 @@ def run_live(
     task: Task = SMALL,
     pool: Mapping[str, Any] | None = None,
     scaling: Any = None,
+    before: Callable[[Runtime], None] = lambda runtime: None,
     meanwhile: Callable[[LiveRun, Runtime], None] = lambda live, runtime: None,
+    exporter: Exporter | None = None,
     **options: Any,
 ) -> tuple[Run, LiveRun]:
     """Runs jobs to their end on agents of this host.
 
     Args:
+        before: called before nodes are waited for.
         meanwhile: called before the run begins, to have something happen at a time.
     """
     spec = PoolSpec(**{"num_nodes": 1, "gpus_per_node": 2, **(pool or {})})
     live_options = LiveOptions(**{"keep_checkpoints": True, "away_s": 0.5, **options})
     runtime = Runtime(folder, live_options, "cpu", method, spec.gpus_per_node)
     try:
+        before(runtime)
         runtime.bring_up(names_of(spec.num_nodes))
         scenario = Scenario(
             jobs=jobs,
@@ -82,7 +86,7 @@ def run_live(
             starve_after_s=30.0,
             horizon_s=80.0,
         )
-        live = LiveRun(scenario, list(num_steps), {"mlp": task}, runtime)
+        live = LiveRun(scenario, list(num_steps), {"mlp": task}, runtime, exporter=exporter)
         meanwhile(live, runtime)
         return live.run(), live
     finally:

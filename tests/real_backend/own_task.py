@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
+
+from real_backend.worker import Worker
 
 
 class Odd(nn.Module):
@@ -37,3 +43,39 @@ class Points:
 
 def no_points() -> list[object]:
     return []
+
+
+class Halving:
+    """The least that can be trained: a weight that a step halves; its loss is what it was."""
+
+    def __init__(self) -> None:
+        self.step, self.weight = 0, torch.ones(1, dtype=torch.float64)
+
+    def join(self, source: int | None) -> None:
+        if source is not None:
+            state = torch.cat([self.weight, torch.tensor([float(self.step)], dtype=torch.float64)])
+            dist.broadcast(state, source)
+            self.weight, self.step = state[:1], int(state[1])
+
+    def leave(self) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"weight": self.weight, "step": torch.tensor(float(self.step))}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.weight, self.step = state["weight"], int(state["step"])
+
+
+def train(worker: Worker) -> None:
+    """A training function of one's own."""
+    mine = worker.recall(Halving)
+    worker.restore(mine)
+    while mine.step < worker.num_steps:
+        time.sleep(0.05)
+        loss_part = float(mine.weight) / worker.world_size
+        mine.weight = mine.weight / 2
+        mine.step += 1
+        if not worker.step_done(mine, loss_part):
+            break
+    mine.leave()

@@ -30,7 +30,8 @@ def live_command(folder: Path, profile: Path, *more: str) -> list[str]:
     return [
         sys.executable, "-m", "real_backend", "run", "workload=live_tiny", "workload.num_jobs=4", "seed=1",
         "workload.duration_median_s=8", "workload.duration_min_s=7", "workload.duration_max_s=9",
-        "workload.load_frac=3", "workload.gpu_counts=[1]", "workload.gpu_weights=[1]", "workload.elastic_frac=0", "workload.models=[mlp]", "workload.model_weights=[]", "compute=paced",
+        "workload.load_frac=3", "workload.gpu_counts=[1]", "workload.gpu_weights=[1]", "workload.elastic_frac=0",
+        "workload.models=[mlp]", "workload.model_weights=[]", "compute=paced",
         "models.mlp.pace_base_s=0.01", "models.mlp.pace_per_sample_s=0.0", f"profile={profile}", "allocation=fifo",
         "cluster.num_nodes=2", "cluster.gpus_per_node=2", "figures=false", "live.keep_checkpoints=true",
         "live.checkpoint_interval_s=1", f"hydra.run.dir={folder}", *more,

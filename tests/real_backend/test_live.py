@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from policies import registry
+from policies import METRICS, registry
+from real_backend.exporter import Exporter
 from real_backend.run import LiveRun
 from real_backend.runtime import Runtime
 from simulator.checks import check
@@ -102,7 +106,7 @@ def test_a_killed_agent_takes_its_workers_along_and_is_replaced(tmp_path: Path) 
         runtime.clock.call_after(1.5, now)
 
     jobs = jobs_of({}, {})
-    run, live = run_live(
+    run, _ = run_live(
         tmp_path, jobs, [300, 300], registry.create("allocation", "fifo"), meanwhile=kill, task=SLOW,
         pool={"num_nodes": 2, "gpus_per_node": 1}, checkpoint_interval_s=0.2,
     )  # fmt: skip
@@ -158,9 +162,50 @@ def test_nodes_come_and_go_while_jobs_run(tmp_path: Path, provider: str, monkeyp
 
 
 def test_metrics_have_the_names_that_policies_know(tmp_path: Path) -> None:
-    run, _ = run_live(tmp_path, jobs_of({}), [4000], registry.create("allocation", "fifo"))
+    """The same names in the records, for policies, and on the page that Prometheus reads."""
+    exporter, pages = Exporter(0), []
+
+    def scrape(live: LiveRun, runtime: Runtime) -> None:
+        def now() -> None:
+            with urlopen(f"http://127.0.0.1:{exporter.port}/metrics", timeout=10) as page:
+                pages.append(page.read().decode())
+
+        runtime.clock.call_after(2.5, now)
+
+    run, _ = run_live(
+        tmp_path, jobs_of({}), [4000], registry.create("allocation", "fifo"), meanwhile=scrape, exporter=exporter
+    )
+    exporter.close()
+    for name in METRICS:
+        assert f'elastic_gpu_{name}{{pool="default"}}' in pages[0]
+    assert 'elastic_gpu_node_cpu_utilisation_frac{node="node0"}' in pages[0]
     metrics = run.metrics
     assert metrics["gpu_allocation_frac"].max() == 0.5
     assert 0 < metrics["gpu_utilisation_frac"].max() <= 0.5
     assert metrics["cpu_utilisation_frac"].max() > 0
     assert np.isfinite(metrics.to_numpy(float)).all()
+
+
+def test_an_agent_that_somebody_starts_is_a_node(tmp_path: Path) -> None:
+    """provider=join: the controller waits for whoever comes with the token."""
+
+    def start_one(runtime: Runtime) -> None:
+        command = [sys.executable, "-m", "real_backend", "agent", "--join", runtime.address, "--name", "my-host"]
+        subprocess.Popen([*command, "--slots", "2"], env={**os.environ, "REAL_BACKEND_TOKEN": "a secret of ours"})
+
+    run, _ = run_live(
+        tmp_path, jobs_of({"num_gpus": 2}), [200], registry.create("allocation", "fifo"), task=SLOW,
+        before=start_one, provider="join", token="a secret of ours",
+    )  # fmt: skip
+    assert run.jobs["state"].tolist() == ["finished"]
+
+
+@pytest.mark.parametrize("method", ["in_place", "restart"])
+def test_a_training_function_of_ones_own(tmp_path: Path, method: str) -> None:
+    task = replace(SMALL, train="tests.real_backend.own_task:train")
+    run, _ = run_live(tmp_path, jobs_of(ELASTIC), [60], Thirds(), method=method, task=task)
+    assert run.jobs["state"].tolist() == ["finished"]
+    steps = steps_of(tmp_path)
+    assert steps["step"].tolist() == list(range(1, 61))
+    assert steps["loss"].tolist() == pytest.approx([0.5 ** (step - 1) for step in range(1, 61)])
+    assert steps["num_workers"].nunique() == 2
