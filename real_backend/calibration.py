@@ -51,11 +51,11 @@ class CalibrationOptions:
     """
 
     model: Sequence[str] = ()
-    workers: Sequence[int] = (1, 2, 3, 4, 6, 8)
+    workers: Sequence[int] = (1, 2, 4, 8)
     batch_factors: Sequence[float] = (0.5, 1.0, 2.0)
     steps: int = 16
     warmup: int = 3
-    moves: int = 3
+    moves: int = 1
     loaded: bool = False
     min_s: float = 0.0
     name: str = ""
@@ -128,7 +128,7 @@ def calibrate(settings: Mapping[str, Any], folder: Path, command: str = "", cons
     mine = read_settings(settings)
     options: CalibrationOptions = build(CalibrationOptions, settings.get("calibration") or {}, prefix="calibration.")
     pool: PoolSpec = build(PoolSpec, settings["cluster"], prefix="cluster.", name="default")
-    tasks, device = mine.tasks(), mine.resolved_device()
+    tasks, device = mine.tasks(), mine.device
     for name in options.model:
         if name not in tasks:
             raise BackendError(f"model={name}: unknown model{nearest(name, tasks)}")

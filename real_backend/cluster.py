@@ -38,6 +38,7 @@ class Change:
     nodes: Placement
     left_s: float
     rate: float  # expected, until it is measured
+    before: Change | None = None  # of the same job
     pause_s: float = 0.0
 
     def close(self, now_s: float, left_s: float) -> None:
@@ -147,7 +148,7 @@ class LiveCluster(Cluster):
         last = self._open.pop(job.seq, None)
         if last:
             last.close(now_s, job.left_s)
-        change = Change(now_s, job.seq, job.gpus_held, job.nodes, job.left_s, job.rate)
+        change = Change(now_s, job.seq, job.gpus_held, job.nodes, job.left_s, job.rate, last)
         self._changes.append(change)
         self._open[job.seq] = change
 
@@ -260,7 +261,12 @@ class LiveCluster(Cluster):
         if not rate and job.gpus_held:
             model = str(self._table.model[job.seq])
             rate = self._speeds.rate(model, job.num_gpus, job.gpus_held, len(job.nodes))
-        job.progress(self._clock._now, self._left_s(job, gang.step), rate)
+        left_s = self._left_s(job, gang.step)
+        job.progress(self._clock._now, left_s, rate)
+        change = self._open.get(job.seq)
+        if change is not None and not change.num_gpus and change.before:  # steps up to the boundary where it stopped
+            change.left_s = left_s
+            change.before.close(change.time_s, left_s)
 
     def _left_s(self, job: LiveJob, step: int) -> float:
         return float(self._table.duration_s[job.seq]) * (1.0 - step / self._num_steps[job.seq])

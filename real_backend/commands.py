@@ -89,6 +89,8 @@ def _calibrate(overrides: list[str], folder: Path) -> None:
     if models:
         rest.append(f"calibration.model=[{models[-1]}]")
     settings, _ = composed(rest)
+    if settings["compute"] == "auto":
+        settings["compute"] = "real"  # what is to be measured is this machine
     calibrate(settings, folder, command="python -m real_backend calibrate " + " ".join(overrides))
 
 
@@ -127,7 +129,8 @@ def composed(overrides: Sequence[str]) -> Composed:
         del config["hydra"]
     plain: Any = OmegaConf.to_container(config, resolve=True)
     labels |= {"step_time": "profile", "overheads": "profile"}
-    labels |= {name: plain[name] for name in ("compute", "device", "method")}
+    mine = Settings(**{name: plain[name] for name in ("compute", "device", "method", "models")}).resolved()
+    labels |= {"compute": mine.compute, "device": mine.device, "method": mine.method}
     return plain, labels
 
 

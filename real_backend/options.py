@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from real_backend.channel import parse_address
@@ -16,7 +16,7 @@ from real_backend.task import Task
 from workloads.options import build, nearest
 
 DEVICES = ("auto", "cpu", "cuda")
-COMPUTES = ("real", "paced")
+COMPUTES = ("auto", "real", "paced")
 
 
 @dataclass(kw_only=True)
@@ -89,7 +89,7 @@ class Settings:
     """What stands beside the simulator's settings in conf/live.yaml."""
 
     device: str = "auto"  # auto | cpu | cuda
-    compute: str = "real"  # real | paced
+    compute: str = "auto"  # auto: real on a GPU, paced on a CPU | real | paced
     method: str = "in_place"  # in_place | restart
     profile: str = "auto"
     live: Mapping[str, Any] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Settings:
         tasks = {}
         for name, given in self.models.items():
             options = dict(given)
-            if self.compute == "real":
+            if not self.is_paced:
                 options.pop("pace_base_s", None)
                 options.pop("pace_per_sample_s", None)
             elif options.get("pace_base_s") is None:
@@ -119,12 +119,23 @@ class Settings:
             tasks[name] = build(Task, options, prefix=f"models.{name}.")
         return tasks
 
-    def resolved_device(self) -> str:
-        """cpu or cuda.
+    def resolved(self) -> Settings:
+        """With cpu or cuda, and real or paced, in place of auto.
 
         Raises:
             BackendError: cuda is asked for and isn't there.
         """
+        device = self._device()
+        compute = self.compute
+        if compute == "auto":
+            compute = "real" if device == "cuda" else "paced"
+        return replace(self, device=device, compute=compute)
+
+    @property
+    def is_paced(self) -> bool:
+        return self.compute == "paced"
+
+    def _device(self) -> str:
         if self.device == "cpu":
             return "cpu"
         import torch

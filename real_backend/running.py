@@ -36,6 +36,7 @@ from simulator.summary import write_json
 from workloads.options import build
 from workloads.profile import Profile, load_profile, write_profile
 
+_NOT_KEPT = ("progress", "resume", "repeats", "calibration", "profile")  # change nothing in a run; see PROFILE
 PROFILE = "profile.yaml"  # in a run's folder: what its jobs' steps were counted by
 OWN = (*(option.name for option in fields(Settings)), "repeats", "calibration")
 
@@ -49,7 +50,6 @@ class Plan:
     scenario: Scenario
     steps: Steps
     profile: Profile
-    device: str
     text: str  # the settings, as config.yaml has them
 
     @property
@@ -58,16 +58,16 @@ class Plan:
 
 
 def read_settings(settings: Mapping[str, Any]) -> Settings:
-    """The live backend's part of the settings.
+    """The live backend's part of the settings, with `auto` resolved.
 
     Raises:
         BackendError, WorkloadError: by the name of the setting.
     """
     own = {name: value for name, value in settings.items() if name in {option.name for option in fields(Settings)}}
-    return build(Settings, own)
+    return build(Settings, own).resolved()
 
 
-def find_profile(settings: Settings, device: str) -> Profile:
+def find_profile(settings: Settings) -> Profile:
     """The profile that the settings name.
 
     Raises:
@@ -75,6 +75,7 @@ def find_profile(settings: Settings, device: str) -> Profile:
     """
     if settings.profile != "auto":
         return load_profile(settings.profile)
+    device = settings.device
     name = f"{settings.compute}_{device}"
     if not files("workloads").joinpath("profiles", f"{name}.yaml").is_file():
         raise BackendError(
@@ -94,8 +95,8 @@ def make_plan(settings: Mapping[str, Any], profile: Profile | None = None) -> Pl
     import_plugins(settings.get("plugins") or ())
     mine = read_settings(settings)
     mine.options()
-    tasks, device = mine.tasks(), mine.resolved_device()
-    profile = profile or find_profile(mine, device)
+    tasks = mine.tasks()
+    profile = profile or find_profile(mine)
     source = profile.path or profile.name
     rest = {name: value for name, value in settings.items() if name not in OWN}
     rest["step_time"] = {"name": "profile", "profile": source}
@@ -108,8 +109,8 @@ def make_plan(settings: Mapping[str, Any], profile: Profile | None = None) -> Pl
     if profile.provision_s is not None:
         pool = replace(pool, provision_s=profile.provision_s, provision_cv=0.0)
     scenario = replace(scenario, jobs=steps.jobs, pools=(pool,))
-    text = OmegaConf.to_yaml({name: value for name, value in settings.items() if name not in ("progress", "resume")})
-    return Plan(mine, config, scenario, steps, profile, device, text)
+    text = OmegaConf.to_yaml({name: value for name, value in settings.items() if name not in _NOT_KEPT})
+    return Plan(mine, config, scenario, steps, profile, text)
 
 
 def run_live(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet: bool = False) -> Run:
@@ -134,7 +135,7 @@ def run_live(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet: bool
         kept = {"listen": address, "token": token, "began_s": since_s}
     exporter = Exporter(options.prometheus_port) if options.prometheus_port else None
     with signals() as stopper:
-        runtime = Runtime(folder, options, plan.device, plan.settings.method, plan.slots, **kept)
+        runtime = Runtime(folder, options, plan.settings.device, plan.settings.method, plan.slots, **kept)
         try:
             if not history:
                 runtime.bring_up(names_of(plan.scenario.pools[0].num_nodes), report=print)
@@ -213,6 +214,6 @@ def _history(plan: Plan, folder: Path) -> list[dict[str, Any]]:
 
 
 def _warnings(plan: Plan) -> list[str]:
-    if plan.settings.compute == "paced":
+    if plan.settings.is_paced:
         return ["compute=paced: the compute part of each step was slept, not computed"]
     return []

@@ -109,11 +109,11 @@ def plan_s(plan: Plan) -> float:
 def _profile(settings: Mapping[str, Any], folder: Path, command: str, console: Console) -> Profile:
     mine = read_settings(settings)
     if mine.profile != "auto":
-        return find_profile(mine, mine.resolved_device())
+        return find_profile(mine)
     from real_backend.calibration import calibrate, profile_name
 
     place = folder / "calibration"
-    name = settings["calibration"].get("name") or profile_name(mine.compute, mine.resolved_device())
+    name = settings["calibration"].get("name") or profile_name(mine.compute, mine.device)
     if (place / f"{name}.yaml").is_file() and settings.get("resume", True):
         console.print(f"{place / name}.yaml: there already; kept", highlight=False, soft_wrap=True)
         return load_profile(place / f"{name}.yaml")
