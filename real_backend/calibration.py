@@ -28,7 +28,7 @@ from real_backend.running import read_settings
 from real_backend.runtime import Runtime, names_of
 from real_backend.task import Task
 from simulator.config import PoolSpec
-from workloads.fitting import StepRows, fit_step_time
+from workloads.fitting import MIN_ROWS, StepRows, fit_step_time
 from workloads.options import build, nearest
 from workloads.profile import HoldOut, MeasuredRange, ModelProfile, MoveStages, Profile, write_profile
 
@@ -133,6 +133,8 @@ def calibrate(settings: Mapping[str, Any], folder: Path, command: str = "", cons
         if name not in tasks:
             raise BackendError(f"model={name}: unknown model{nearest(name, tasks)}")
     chosen = {name: task for name, task in tasks.items() if not options.model or name in options.model}
+    for name, task in chosen.items():
+        _check_enough(name, task, options, pool)
     folder.mkdir(parents=True, exist_ok=True)
     live = replace(mine.options(), provider="local", max_failures=0, checkpoint_interval_s=1e9)
     console.print(f"measuring {', '.join(chosen)} on {device}, compute={mine.compute}: some minutes a model")
@@ -144,8 +146,7 @@ def calibrate(settings: Mapping[str, Any], folder: Path, command: str = "", cons
             rows: list[StepRow] = []
             for name, task in chosen.items():
                 for factor in options.batch_factors:
-                    sized = replace(task, global_batch=max(1, round(task.global_batch * factor)))
-                    rows += bench.step_times(name, sized, options, device_name, status.update)
+                    rows += bench.step_times(name, _sized(task, factor), options, device_name, status.update)
             moves = {name: bench.moves(name, task, options, status.update) for name, task in chosen.items()}
     finally:
         bench.close()
@@ -177,12 +178,55 @@ def calibrate(settings: Mapping[str, Any], folder: Path, command: str = "", cons
     return replace(profile, path=str(path))
 
 
+def _targets(sizes: Sequence[int], task: Task, num_nodes: int, slots: int) -> list[Target]:
+    """Where gangs are measured: each size packed on as few nodes as can be, and over two."""
+    targets: list[Target] = []
+    names = names_of(num_nodes)
+    for size in sizes:
+        if size > slots * num_nodes or size > task.global_batch:
+            continue
+        for nodes in range(1, num_nodes + 1):
+            shares = [len(part) for part in np.array_split(np.arange(size), nodes)]
+            if nodes <= size and max(shares) <= slots and nodes in (-(-size // slots), 2):
+                target = tuple(zip(names, shares, strict=False))
+                if target not in targets:
+                    targets.append(target)
+    return targets
+
+
+def _sized(task: Task, factor: float) -> Task:
+    return replace(task, global_batch=max(1, round(task.global_batch * factor)))
+
+
+def _check_enough(name: str, task: Task, options: CalibrationOptions, pool: PoolSpec) -> None:
+    """Sees before anything is measured that there will be something to fit.
+
+    Raises:
+        BackendError: too few settings at which a worker does its share in one pass.
+    """
+    num_nodes = _num_nodes(pool)
+    num_whole = sum(
+        -(-sized.global_batch // sum(count for _, count in target)) <= task.max_batch_per_worker
+        for sized in (_sized(task, factor) for factor in options.batch_factors)
+        for target in _targets(options.workers, sized, num_nodes, pool.gpus_per_node)
+    )
+    if num_whole < MIN_ROWS:
+        raise BackendError(
+            f"calibration: a worker of {name} does its share in one pass at {num_whole} settings, and a fit needs "
+            f"{MIN_ROWS}: add smaller calibration.batch_factors, or raise models.{name}.max_batch_per_worker"
+        )
+
+
+def _num_nodes(pool: PoolSpec) -> int:
+    return max(pool.num_nodes, min(2, pool.most))
+
+
 class _Bench:
     """Nodes on this host, and gangs that are told directly where to be."""
 
     def __init__(self, settings: Settings, live: LiveOptions, device: str, pool: PoolSpec, folder: Path) -> None:
         self._slots = pool.gpus_per_node
-        self._num_nodes = max(pool.num_nodes, 2)
+        self._num_nodes = _num_nodes(pool)
         self.runtime = Runtime(folder / f"work-{settings.method}", live, device, settings.method, self._slots)
         self.watch = _Watch()
         self._gangs = Gangs(self.runtime.fleet, self.runtime.gang_options, self.runtime.clock.read, self.watch)
@@ -208,11 +252,11 @@ class _Bench:
         """Step times of a task in gangs of each size, packed on nodes and spread over them."""
         rows = []
         gang = self._new(name, task)
-        for target in self._targets(options.workers, task):
+        for target in _targets(options.workers, task, self._num_nodes, self._slots):
             workers = sum(count for _, count in target)
             say(f"{name}: {workers} workers on {len(target)} nodes, {task.global_batch} samples a step")
-            neighbour = self._fill(name, task, target) if options.loaded else None
             self._settle(gang, target)
+            neighbour = self._fill(name, task, target) if options.loaded else None
             times = self._steps(gang, options)
             if neighbour:
                 self._end(neighbour)
@@ -245,20 +289,6 @@ class _Bench:
                 self._steps(gang, replace(options, steps=3, warmup=1, min_s=0.0))
             self._end(gang)
         return self.watch.moves[before:]
-
-    def _targets(self, sizes: Sequence[int], task: Task) -> list[Target]:
-        targets: list[Target] = []
-        names = names_of(self._num_nodes)
-        for size in sizes:
-            if size > self._slots * self._num_nodes or size > task.global_batch:
-                continue
-            for nodes in range(1, self._num_nodes + 1):
-                shares = [len(part) for part in np.array_split(np.arange(size), nodes)]
-                if nodes <= size and max(shares) <= self._slots and nodes in (-(-size // self._slots), 2):
-                    target = tuple(zip(names, shares, strict=False))
-                    if target not in targets:
-                        targets.append(target)
-        return targets
 
     def _new(self, name: str, task: Task) -> Gang:
         self._count += 1

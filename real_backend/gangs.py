@@ -71,7 +71,7 @@ class Move:
         self.generation, self.to_workers, self.to_nodes = generation, len(seats), len({agent for agent, _ in seats})
 
     def add(self, stages: Mapping[str, float]) -> None:
-        """Takes a worker's stages in; the slowest counts, but of a rendezvous the last to come, who waits for nobody."""
+        """Takes a worker's stages in: the slowest counts, of a rendezvous the last to come, who waits for nobody."""
         for name, seconds in stages.items():
             among = min if name == "rendezvous_s" else max
             self.stages[name] = among(seconds, self.stages.get(name, seconds))

@@ -9,6 +9,7 @@ FOLDER/fidelity.json, report.html, figures/
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -154,7 +155,7 @@ def _about(plan: Plan, profile: Profile, command: str) -> dict[str, Any]:
     }
     facts: dict[str, Any] = {
         "command": command,
-        "machine": f"{platform.platform()}, {platform.machine()}",
+        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} CPUs",
         "versions": ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy", "simpy")),
         "jobs": len(plan.scenario.jobs),
         "nodes at the start": f"{pool.num_nodes} of {pool.gpus_per_node} ({pool.fewest} to {pool.most})",
