@@ -30,7 +30,7 @@ from real_backend.task import Task
 from simulator.config import PoolSpec
 from workloads.fitting import MIN_ROWS, StepRows, fit_step_time
 from workloads.options import build, nearest
-from workloads.profile import HoldOut, MeasuredRange, ModelProfile, MoveStages, Profile, write_profile
+from workloads.profile import MeasuredRange, ModelProfile, MoveStages, Profile, write_profile
 
 _PATIENCE_S = 120.0
 _STAGES = ("spawn_s", "import_s", "rendezvous_s", "restore_s", "first_step_s", "save_s", "teardown_s")
@@ -492,6 +492,3 @@ def _num_cpus() -> int:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-__all__ = ["CalibrationOptions", "HoldOut", "StepRow", "calibrate", "stages_of"]

@@ -25,7 +25,7 @@ from real_backend.journal import Entry, Journal
 from real_backend.live_job import LiveJob
 from real_backend.monitor import LiveMonitor
 from real_backend.pools import LivePools
-from real_backend.runtime import Runtime, names_of
+from real_backend.runtime import Runtime
 from real_backend.task import Task
 from simulator.arrivals import Arrivals
 from simulator.records import Recorder
@@ -335,6 +335,3 @@ def resume_point(folder: Path, entries: Sequence[Entry]) -> tuple[float, str]:
     if not entries or entries[0]["entry"] != "begin":
         raise BackendError(f"{folder / JOURNAL}: doesn't begin with `begin`; delete the folder to start anew")
     return float(entries[0]["began_s"]), str(entries[0]["address"])
-
-
-__all__ = ["JOURNAL", "STAGES", "LiveRun", "Steps", "in_steps", "names_of", "resume_point"]

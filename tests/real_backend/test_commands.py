@@ -89,7 +89,7 @@ def test_a_list_with_commas_is_a_run_each() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("workload.models=[gpd]", "model 'gpd' isn't one of models"),
+        ("workload.models=[gpd]", "small.yaml: models: no model 'gpd'; Known: mlp"),
         ("models.mlp.global_batch=1", "workers, but a step of mlp has 1 samples"),
         ("models.mlp.pace_base_s=null", "models.mlp.pace_base_s: compute=paced needs it"),
         ("models.mlp.width=3", "models.mlp.width: unknown option"),
