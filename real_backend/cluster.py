@@ -26,6 +26,7 @@ from simulator.speeds import Speeds
 from workloads import JobTable
 
 _SHORT = 1e-9
+StepDone = tuple[int, int, float, float, float, int, int]  # job, step, time, duration, loss, workers, nodes
 
 
 @dataclass
@@ -80,6 +81,7 @@ class LiveCluster(Cluster):
         journal: Journal,
     ) -> None:
         super().__init__(clock, view, controller, table, recorder, decide)
+        self._wall = clock
         self._speeds, self._tasks, self._num_steps = speeds, tasks, num_steps
         self._agent_of, self._journal = agent_of, journal
         self.gangs = Gangs(fleet, options, lambda: float(clock.now), self)
@@ -88,7 +90,7 @@ class LiveCluster(Cluster):
         self._changes: list[Change] = []
         self._row_of = {str(job_id): row for row, job_id in enumerate(table.job_id)}
         self.moves: list[Move] = []
-        self.steps: list[tuple[int, int, float, float, float, int]] = []  # job, step, time, duration, loss, workers
+        self.steps: list[StepDone] = []
         self.failures: list[dict[str, Any]] = []
         self.is_replaying = False
 
@@ -110,7 +112,7 @@ class LiveCluster(Cluster):
         gang = self.gangs[job.job_id]
         self._journal.write(
             "change",
-            time_s=self._clock._now,
+            time_s=self._clock.now,
             job=job.seq,
             num_gpus=gpus,
             nodes=placement,
@@ -121,7 +123,7 @@ class LiveCluster(Cluster):
         gang.aim(self._target(placement))
 
     def _book_change(self, job: LiveJob, gpus: int, placement: Placement) -> None:
-        now_s, held = self._clock._now, job.gpus_held
+        now_s, held = self._clock.now, job.gpus_held
         job.settle(now_s)
         if gpus:
             model = str(self._table.model[job.seq])
@@ -181,10 +183,11 @@ class LiveCluster(Cluster):
         job = self._job_of(gang)
         if job is None:
             return
-        workers, time_s = len(gang.seats), self._clock._now - sum(step_s)
+        workers, nodes = len(gang.seats), len({agent for agent, _ in gang.seats})
+        time_s = float(self._clock.now) - sum(step_s)
         for step, (duration_s, loss) in enumerate(zip(step_s, losses, strict=True), gang.step - len(step_s) + 1):
             time_s += duration_s
-            self.steps.append((job.seq, step, time_s, duration_s, loss, workers))
+            self.steps.append((job.seq, step, time_s, duration_s, loss, workers, nodes))
         self._progress(job, gang)
 
     def finished(self, gang: Gang) -> None:
@@ -192,7 +195,7 @@ class LiveCluster(Cluster):
         job = self._job_of(gang)
         if job is None:
             return
-        now_s = self._clock._now
+        now_s = self._clock.now
         self._journal.write("finished", job=job.seq, time_s=now_s)
         self._book_end(job, now_s)
         self._after_end()
@@ -213,11 +216,11 @@ class LiveCluster(Cluster):
             return
         self._note_failure(gang, why, "restarts from its last checkpoint")
         left_s = self._left_s(job, gang.step)
-        self._journal.write("broken", job=job.seq, time_s=self._clock._now, left_s=left_s, why=why)
+        self._journal.write("broken", job=job.seq, time_s=self._clock.now, left_s=left_s, why=why)
         self._book_loss(job, left_s)
 
     def _book_loss(self, job: LiveJob, left_s: float) -> None:
-        job.fall_back(self._clock._now, left_s)
+        job.fall_back(self._clock.now, left_s)
         change = self._open.get(job.seq)
         if change is not None:  # work that was lost counts as not done in this stretch
             change.left_s = max(change.left_s, job.left_s)
@@ -228,7 +231,7 @@ class LiveCluster(Cluster):
         if job is None:
             return
         self._note_failure(gang, why, f"has failed {gang.num_failures} times, and is given up")
-        now_s = self._clock._now
+        now_s = self._clock.now
         self._journal.write("failed", job=job.seq, time_s=now_s)
         self._book_failure(job, now_s)
         self._after_end()
@@ -239,7 +242,7 @@ class LiveCluster(Cluster):
         self._recorder.leave(job, FAILED)
 
     def _note_failure(self, gang: Gang, why: str, then: str) -> None:
-        now_s = self._clock._now
+        now_s = self._clock.now
         self.failures.append({"time_s": round(now_s, 3), "job_id": gang.job_id, "why": why, "then": then})
 
     def _end(self, job: LiveJob, now_s: float) -> None:
@@ -262,7 +265,7 @@ class LiveCluster(Cluster):
             model = str(self._table.model[job.seq])
             rate = self._speeds.rate(model, job.num_gpus, job.gpus_held, len(job.nodes))
         left_s = self._left_s(job, gang.step)
-        job.progress(self._clock._now, left_s, rate)
+        job.progress(self._clock.now, left_s, rate)
         change = self._open.get(job.seq)
         if change is not None and not change.num_gpus and change.before:  # steps up to the boundary where it stopped
             change.left_s = left_s
@@ -283,7 +286,8 @@ class LiveCluster(Cluster):
             job = self._active.get(entry.get("job", -1))
             if job is None:
                 continue
-            self._clock._now, kind = entry["time_s"], entry["entry"]
+            kind = entry["entry"]
+            self._wall.book_at(entry["time_s"])
             if kind == "change":
                 job.left_s = min(job.left_s, entry["left_s"])
                 self._book_change(job, entry["num_gpus"], tuple((node, gpus) for node, gpus in entry["nodes"]))

@@ -1,6 +1,6 @@
 """A rendezvous whose outcome is known: the controller has settled who is in a gang, and the elastic agent only joins.
 
-torch's own rendezvous find out who is there by waiting; see DESIGN notes in docs/real_backend.md for what that costs.
+torch's own rendezvous find out who is there by waiting; docs/real_backend.md says what that costs.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from policies import ClusterView, Controller, JobsView, Nodes
-from real_backend.cluster import LiveCluster
+from real_backend.cluster import LiveCluster, StepDone
 from real_backend.errors import BackendError
 from real_backend.exporter import Exporter
+from real_backend.files import JOURNAL, MOVES, STEPS
 from real_backend.fleet import AgentRecord
 from real_backend.gangs import Deaf
 from real_backend.journal import Entry, Journal
@@ -35,7 +36,6 @@ from simulator.speeds import Speeds
 from workloads import JobTable, StepTimeModel
 from workloads.estimates import make_estimator
 
-JOURNAL = "journal.jsonl"
 _RETURN_S = 10.0  # for agents to find a controller that was restarted
 _TICK_S = 0.5
 _LEAVE_S = 10.0
@@ -182,7 +182,7 @@ class LiveRun:
         return self._cluster
 
     @property
-    def steps(self) -> Sequence[tuple[int, int, float, float, float, int]]:
+    def steps(self) -> Sequence[StepDone]:
         return self._cluster.steps
 
     def stop(self, why: str) -> None:
@@ -262,12 +262,12 @@ class LiveRun:
             + [(name, pa.int32()) for name in ("from_workers", "to_workers", "to_nodes")]
             + [(name, pa.float64()) for name in STAGES]
         )
-        pq.write_table(pa.Table.from_pylist(moves, schema=schema), self.folder / "moves.parquet")
-        names = ("job", "step", "time_s", "duration_s", "loss", "num_workers")
+        pq.write_table(pa.Table.from_pylist(moves, schema=schema), self.folder / MOVES)
+        names = ("job", "step", "time_s", "duration_s", "loss", "num_workers", "num_nodes")
         columns = list(zip(*self._cluster.steps, strict=True)) or [()] * len(names)
-        kinds = (pa.int64(), pa.int64(), pa.float64(), pa.float64(), pa.float64(), pa.int32())
+        kinds = (pa.int64(), pa.int64(), pa.float64(), pa.float64(), pa.float64(), pa.int32(), pa.int32())
         arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-        pq.write_table(pa.table(dict(zip(names, arrays, strict=True))), self.folder / "steps.parquet")
+        pq.write_table(pa.table(dict(zip(names, arrays, strict=True))), self.folder / STEPS)
 
     # ---- what happens
     def _on_empty(self) -> None:
@@ -304,7 +304,7 @@ class LiveRun:
         self._fleet.on_message = lambda agent, message: heard.append((agent, message))
         self._fleet.on_joined = lambda agent: None
         now_s = self._clock.read()
-        self._clock._now = now_s
+        self._clock.book_at(now_s)
         self._cluster.is_replaying = True
         self._arrivals.submit_due()
         generations = self._cluster.replay(self._history)

@@ -20,9 +20,10 @@ from omegaconf import OmegaConf
 
 from real_backend.errors import BackendError
 from real_backend.exporter import Exporter
+from real_backend.files import JOURNAL, PROFILE
 from real_backend.journal import read_journal
 from real_backend.options import Settings
-from real_backend.run import JOURNAL, LiveRun, Steps, in_steps, resume_point
+from real_backend.run import LiveRun, Steps, in_steps, resume_point
 from real_backend.runtime import Runtime, names_of
 from simulator.config import RunConfig, Setup, read_config
 from simulator.console import ProgressBar, show_table
@@ -36,8 +37,13 @@ from simulator.summary import write_json
 from workloads.options import build
 from workloads.profile import Profile, load_profile, write_profile
 
-_NOT_KEPT = ("progress", "resume", "repeats", "calibration", "profile")  # change nothing in a run; see PROFILE
-PROFILE = "profile.yaml"  # in a run's folder: what its jobs' steps were counted by
+_NOT_KEPT = (
+    "progress",
+    "resume",
+    "repeats",
+    "calibration",
+    "profile",
+)  # change nothing in a run, or (the profile) are kept in a file of their own
 OWN = (*(option.name for option in fields(Settings)), "repeats", "calibration")
 
 

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from real_backend.errors import BackendError
+from real_backend.files import PROFILE
 from real_backend.report import About, load_pairs, write_report
 from real_backend.running import (
-    PROFILE,
     Plan,
     find_profile,
     make_plan,

@@ -38,6 +38,10 @@ class WallClock(Clock):
         self._now = max(self._now, time.monotonic() - self._zero_s)
         return self._now
 
+    def book_at(self, time_s: float) -> None:
+        """Sets `now` to when something happened that is booked only now; until the clock is read again."""
+        self._now = time_s
+
     def post(self, action: Callable[[], None]) -> None:
         """Has `action` run in the clock's thread, soon; from any thread."""
         self._inbox.put(action)

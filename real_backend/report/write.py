@@ -12,6 +12,7 @@ from real_backend.report.errors import RESAMPLES, ranking, row_of
 from real_backend.report.figures import draw_report
 from real_backend.report.page import render
 from real_backend.report.pairs import About, Pair
+from real_backend.report.steps import step_rows
 from real_backend.report.verdict import found_notes, run_notes, verdict
 from simulator.errors import RunError
 from simulator.metrics import json_safe
@@ -52,6 +53,7 @@ def write_report(folder: Path, pairs: Sequence[Pair], about: About, seed: int = 
             "notes": [*about.notes, *found_notes(all_compared, ranks)],
             "policies": rows,
             **ranks,
+            "steps": step_rows(pairs),
             "method": {**_METHOD, "seed": seed},
             "about": {"facts": about.facts},
         }

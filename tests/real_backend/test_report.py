@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from markupsafe import escape
 
 from policies import registry
+from real_backend.files import PROFILE, STEPS
 from real_backend.report import About, Pair, load_pairs, write_report
 from real_backend.report.compared import PARTS, Compared, Times
 from real_backend.report.errors import ranking, row_of
 from real_backend.report.page import fact_tables
 from real_backend.report.pairs import policy_names
+from real_backend.report.steps import step_rows
 from real_backend.report.verdict import found_notes, per_cent, run_notes, verdict
 from simulator.errors import RunError
 from simulator.overheads import MoveCosts, Overheads
@@ -27,6 +30,7 @@ from simulator.pools import PoolSpec
 from simulator.run import Run
 from simulator.simulation import Scenario, simulate
 from simulator.summary import write_json, write_summary
+from tests.real_backend.small_profile import write_profile_file
 from workloads import JobSpec, JobTable
 
 ABOUT = About("paced", "cpu", "tiny", {"command": "a <b> & c", "machine": {"cores": 2}}, ["a note <i>"])
@@ -58,6 +62,14 @@ def with_state(run: Run, job: str, state: str) -> Run:
     frame.loc[at, "finish_s"] = np.nan
     names = ("allocations", "nodes", "decisions", "metrics")
     return Run(run.facts, {"jobs": pa.Table.from_pandas(frame), **{name: run.table(name) for name in names}})
+
+
+def of_mlp(run: Run, folder: Path) -> Run:
+    """The same run with all jobs of the small profile's model, and a folder."""
+    frame = run.jobs.assign(model="mlp")
+    names = ("allocations", "nodes", "decisions", "metrics")
+    tables = {"jobs": pa.Table.from_pandas(frame), **{name: run.table(name) for name in names}}
+    return Run(run.facts, tables, folder)
 
 
 def independent(durations_s: np.ndarray) -> Run:
@@ -214,6 +226,29 @@ def test_notes_of_runs_are_said_once() -> None:
     run = run_of((0, 10))
     noted = Run({**run.facts, "notes": ["extrapolated to 64 GPUs"]}, run._tables)
     assert run_notes([Compared.of(Pair("fifo", [run, run], noted))]) == ["extrapolated to 64 GPUs (simulation of fifo)"]
+
+
+def test_steps_against_the_profile_by_hand(tmp_path: Path) -> None:
+    """The first step of each gang is left out: job 0 grows from one worker to two, job 1 has one all along."""
+    run = of_mlp(run_of((0, 10), (0, 10)), tmp_path)
+    assert step_rows([Pair("fifo", [run], run)]) == []
+    write_profile_file(tmp_path).rename(tmp_path / PROFILE)
+    columns = ("job", "time_s", "duration_s", "num_workers", "num_nodes")
+    steps = [
+        (0, 1, 9, 1, 1),
+        (1, 1, 9, 1, 1),
+        (0, 2, 0.01, 1, 1),
+        (0, 3, 9, 2, 1),
+        (0, 4, 0.024, 2, 1),
+        (1, 5, 0.02, 1, 1),
+    ]
+    pq.write_table(pa.table(dict(zip(columns, zip(*steps, strict=True), strict=True))), tmp_path / STEPS)
+    told = step_rows([Pair("fifo", [run], run)])
+    assert [(row["num_workers"], row["num_steps"], row["step_live_s"]) for row in told] == [
+        (1, 2, pytest.approx(0.015)), (2, 1, pytest.approx(0.024)),
+    ]  # fmt: skip
+    assert [row["step_error_frac"] for row in told] == [pytest.approx(0.012 / 0.015 - 1), pytest.approx(-0.5)]
+    assert not any(row["is_measured"] for row in told)
 
 
 def test_numbers_in_words() -> None:
