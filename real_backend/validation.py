@@ -1,8 +1,8 @@
-"""How far the simulator is off: each policy live, then simulated with the profile, then the report.
+"""How far the simulator is off: each policy simulated with the profile, then live, then the report.
 
 FOLDER/calibration/            the profile, where none was named: measured first, apart from what follows
-FOLDER/live/LABEL[/repeat-N]/  live runs
-FOLDER/simulated/LABEL/        the same plans in simulated time
+FOLDER/simulated/LABEL/        each plan in simulated time
+FOLDER/live/LABEL[/repeat-N]/  the same on real processes
 FOLDER/fidelity.json, report.html, figures/
 """
 
@@ -58,18 +58,22 @@ def validate(runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], folder: Path
     repeats = int(settings["repeats"])
     if repeats < 1:
         raise BackendError(f"repeats={repeats}: must be 1 or more")
-    for (_, labels), plan, name in zip(runs, plans, names, strict=True):
-        for repeat in range(repeats):
+    turns = list(zip([labels for _, labels in runs], plans, names, strict=True))
+    expected_s = {}
+    for labels, plan, name in turns:
+        run = run_simulated(plan, labels, folder / "simulated" / name)
+        expected_s[name] = float(run.facts["end_s"])
+        console.print(_line("simulated", name, run.summary), highlight=False, soft_wrap=True)
+    for repeat in range(repeats):  # all policies in turn: a machine whose speed drifts then favours none
+        for labels, plan, name in turns:
             place = folder / "live" / name if repeats == 1 else folder / "live" / name / f"repeat-{repeat + 1}"
             if (place / SUMMARY).is_file() and plan.config.resume and _is_same(place, plan):
                 console.print(f"{place}: there already, of the same settings; kept", highlight=False, soft_wrap=True)
                 continue
             told = f" ({repeat + 1} of {repeats})" if repeats > 1 else ""
-            with console.status(f"live: {name}{told}, about {plan_s(plan):.0f} s"):
+            with console.status(f"live: {name}{told}, about {expected_s[name]:.0f} s"):
                 run = run_live(plan, labels, place, is_quiet=True)
-            console.print(_line("live", name, run.summary), highlight=False, soft_wrap=True)
-        run = run_simulated(plan, labels, folder / "simulated" / name)
-        console.print(_line("simulated", name, run.summary), highlight=False, soft_wrap=True)
+            console.print(_line("live", f"{name}{told}", run.summary), highlight=False, soft_wrap=True)
     write_json(folder / ABOUT, _about(plans[0], profile, command))
     return report_again(folder, console)
 
@@ -98,13 +102,6 @@ def report_again(folder: Path, console: Console | None = None) -> dict[str, Any]
 def _console() -> Console:
     """Wide enough for tables, where it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else 120)
-
-
-def plan_s(plan: Plan) -> float:
-    """A guess of how long a live run takes: all work on all GPUs at the start, or the last arrival and its job."""
-    jobs, pool = plan.scenario.jobs, plan.scenario.pools[0]
-    work_s = float((jobs.duration_s * jobs.num_gpus).sum()) / max(1, pool.num_nodes * pool.gpus_per_node)
-    return max(work_s, float((jobs.submit_s + jobs.duration_s).max()))
 
 
 def _profile(settings: Mapping[str, Any], folder: Path, command: str, console: Console) -> Profile:
