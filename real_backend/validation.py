@@ -92,7 +92,7 @@ def report_again(folder: Path, console: Console | None = None) -> dict[str, Any]
     for row in told["policies"]:
         keys = ("mean_jct_error_frac", "p95_jct_error_frac", "makespan_error_frac", "cost_error_frac")
         errors = [f"{100 * row[key]:+.1f} %" if row[key] is not None else "–" for key in keys]
-        table.add_row(row["policy"], *errors, f"{row['rescales_live']} / {row['rescales_simulated']}")
+        table.add_row(row["policy"], *errors, f"{row['rescales_live']:.3g} / {row['rescales_simulated']}")
     console.print(table)
     console.print(told["verdict"], highlight=False, soft_wrap=True)
     console.print(f"the report is {folder / 'report.html'}", highlight=False, soft_wrap=True)
