@@ -3,6 +3,9 @@
 `python -m workloads show workload=NAME [workload.OPTION=VALUE …] [seed=0] [out=FOLDER]`
 prints how the workload was read and its statistics, and draws it into the folder (outputs/workloads/NAME).
 
+`python -m workloads show requests=NAME [requests.OPTION=VALUE …] [seed=0] [out=FOLDER]`
+does the same for a stream of requests to an inference service (outputs/requests/NAME).
+
 `python -m workloads fit source=NAME source.path=FILE [source.OPTION=VALUE …] [seed=0] [hydra.run.dir=FOLDER]`
 fits step times to measurements, prints their errors, and writes profiles into the folder (outputs/fits/NAME).
 """
@@ -26,10 +29,13 @@ from rich.console import Console
 from workloads.errors import WorkloadError
 from workloads.measurements import SOURCES, source_class
 from workloads.options import build, build_source, coerce, nearest
+from workloads.requests import build_requests
+from workloads.requests.show import show as show_requests
 from workloads.show import show
 
 _COMMANDS = ("show", "fit")
-_KEYS = ("workload", "seed", "out")
+_GROUPS = ("workload", "requests")
+_KEYS = (*_GROUPS, "seed", "out")
 _FIT_KEYS = ("source", "seed", "hydra.run.dir")
 
 
@@ -37,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, or 2 after one line about a user's mistake."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
-        print(f"{__doc__}\nWorkloads: {', '.join(_choices())}\nSources of measurements: {', '.join(SOURCES)}")
+        print(f"{__doc__}\nWorkloads: {', '.join(_choices('workload'))}\nRequests: {', '.join(_choices('requests'))}")
+        print(f"Sources of measurements: {', '.join(SOURCES)}")
         return 0
     try:
         if given[0] not in _COMMANDS:
@@ -51,9 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(overrides: Sequence[str]) -> None:
     config = _compose(overrides)
-    name, seed = config["choice"], _seed(config)
+    group, name, rng = config["group"], config["choice"], np.random.default_rng(_seed(config))
+    if group == "requests":
+        out = Path(config.get("out") or Path("outputs", "requests", name))
+        show_requests(build_requests(config["requests"]), name, rng, out, Console())
+        return
     out = Path(config.get("out") or Path("outputs", "workloads", name))
-    show(build_source(config["workload"]), name, np.random.default_rng(seed), out, Console())
+    show(build_source(config["workload"]), name, rng, out, Console())
 
 
 def _fit(overrides: Sequence[str]) -> None:
@@ -87,36 +98,40 @@ def _seed(config: Mapping[str, Any]) -> int:
 
 
 def _compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """The config as plain values: `workload`, its `choice`, and `seed` and `out` where given."""
-    choice = None
+    """The config as plain values: `workload` or `requests` (the `group`), its `choice`, and `seed` and `out`."""
+    group = choice = ""
     prepared: list[str] = []
     for override in overrides:
         key, equals, value = override.partition("=")
         top, dot, _ = key.partition(".")
         if not equals or not key:
             raise WorkloadError(f"{override!r}: must read KEY=VALUE")
-        if top not in _KEYS or (dot and top != "workload"):
+        if top not in _KEYS or (dot and top not in _GROUPS):
             raise WorkloadError(f"{key}: unknown key{nearest(top, _KEYS)}")
-        if key == "workload":
-            choice = value
+        if key in _GROUPS:
+            if group:
+                raise WorkloadError(f"{override}: show takes one of workload and requests, once")
+            group, choice = key, value
             prepared.insert(0, f"+{override}")
         else:  # ++: set it, whether or not the file names it; what is no option is refused by build_source
             prepared.append(f"++{override}")
-    if choice is None:
-        raise WorkloadError(f"workload=NAME is needed; NAME is one of {', '.join(_choices())}")
-    if choice not in _choices():
-        raise WorkloadError(f"workload={choice}: unknown workload{nearest(choice, _choices())}")
+    if not group:
+        known = ", ".join(_choices("workload"))
+        raise WorkloadError(f"workload=NAME or requests=NAME is needed; workload=NAME is one of {known}")
+    if choice not in _choices(group):
+        what = "workload" if group == "workload" else "source of requests"
+        raise WorkloadError(f"{group}={choice}: unknown {what}{nearest(choice, _choices(group))}")
     try:
         with initialize_config_module("conf", version_base="1.3"):
             config = OmegaConf.to_container(compose(overrides=prepared), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise WorkloadError(" ".join(str(error).split())) from None
     assert isinstance(config, dict)
-    return {**config, "choice": choice}
+    return {**config, "group": group, "choice": choice}
 
 
-def _choices() -> list[str]:
-    names = (Path(entry.name) for entry in files("conf").joinpath("workload").iterdir())
+def _choices(group: str) -> list[str]:
+    names = (Path(entry.name) for entry in files("conf").joinpath(group).iterdir())
     return sorted(name.stem for name in names if name.suffix == ".yaml")
 
 

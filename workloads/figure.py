@@ -13,7 +13,7 @@ from workloads.trace import JobTable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BLUE, _ORANGE, _GREY = "#3b6ea5", "#d9822b", "#6b7280"
+BLUE, ORANGE, GREY = "#3b6ea5", "#d9822b", "#6b7280"
 _BIN_WIDTHS_S = (1, 5, 10, 30, 60, 300, 600, 1800, HOUR_S, 3 * HOUR_S, 6 * HOUR_S, DAY_S, 7 * DAY_S, 28 * DAY_S)
 _MAX_BINS = 150
 _DEMAND_BINS = 400
@@ -25,7 +25,7 @@ _NAMED_S = (
     *((HOUR_S, "1 h"), (6 * HOUR_S, "6 h"), (DAY_S, "1 d"), (7 * DAY_S, "1 wk"), (30 * DAY_S, "30 d")),
     (365 * DAY_S, "1 yr"),
 )
-_STYLE: Any = {
+STYLE: Any = {
     "svg.hashsalt": "workloads",  # the same workload gives the same bytes
     "font.size": 9,
     "axes.titlesize": 10,
@@ -54,7 +54,7 @@ def save(jobs: JobTable, wanted: Demand, title: str, folder: Path) -> list[Path]
     paths = [folder / "workload.png", folder / "workload.svg"]
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever the user's matplotlibrc says
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(STYLE)
         figure = Figure(figsize=(11, 7), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
         axes = figure.subplots(2, 2)
@@ -74,7 +74,7 @@ def _arrivals(ax: Axes, jobs: JobTable) -> None:
     edges_s = np.arange(int(first_s // width_s), int(last_s // width_s) + 2) * width_s
     counts, _ = np.histogram(jobs.submit_s, edges_s)
     unit_s, unit = time_unit(edges_s[-1])
-    ax.stairs(counts, edges_s / unit_s, fill=True, color=_BLUE, alpha=0.85)
+    ax.stairs(counts, edges_s / unit_s, fill=True, color=BLUE, alpha=0.85)
     ax.set(
         title="Arrivals",
         xlabel=f"time ({unit})",
@@ -86,7 +86,7 @@ def _arrivals(ax: Axes, jobs: JobTable) -> None:
 
 def _durations(ax: Axes, jobs: JobTable) -> None:
     order = jobs.duration_s.argsort(kind="stable")
-    for weight, label, colour in ((np.ones(len(jobs)), "of jobs", _BLUE), (jobs.gpu_s, "of GPU time", _ORANGE)):
+    for weight, label, colour in ((np.ones(len(jobs)), "of jobs", BLUE), (jobs.gpu_s, "of GPU time", ORANGE)):
         share = weight[order].cumsum() / weight.sum()
         median_s = float(jobs.duration_s[order][share.searchsorted(0.5)])
         points = np.unique(share.searchsorted(np.linspace(0, 1, _MAX_POINTS)).clip(max=len(share) - 1))
@@ -117,18 +117,18 @@ def _demand(ax: Axes, jobs: JobTable, wanted: Demand) -> None:
     edges_s = np.linspace(first_s, until_s, _DEMAND_BINS + 1)
     unit_s, unit = time_unit(until_s)
     mean_gpus = wanted.mean_gpus(edges_s)
-    ax.stairs(mean_gpus, edges_s / unit_s, fill=True, color=_BLUE, alpha=0.35)
-    ax.stairs(mean_gpus, edges_s / unit_s, color=_BLUE, linewidth=1.2)
+    ax.stairs(mean_gpus, edges_s / unit_s, fill=True, color=BLUE, alpha=0.35)
+    ax.stairs(mean_gpus, edges_s / unit_s, color=BLUE, linewidth=1.2)
     top_gpus = float(mean_gpus.max())
     if (arrivals_s := span_s(jobs)) > 0:
         offered_gpus = float(jobs.gpu_s.sum()) / arrivals_s
         top_gpus = max(top_gpus, offered_gpus)
         label = f"all work / time of arrivals: {offered_gpus:,.1f} GPUs"
         ends = np.array([last_s - arrivals_s, last_s]) / unit_s
-        ax.plot(ends, [offered_gpus] * 2, color=_ORANGE, linewidth=1.8, label=label)
+        ax.plot(ends, [offered_gpus] * 2, color=ORANGE, linewidth=1.8, label=label)
         ax.legend(loc="upper right")
     if first_s < last_s < 0.98 * until_s:
-        ax.axvline(last_s / unit_s, color=_GREY, linewidth=0.9, linestyle=_DASHES)
+        ax.axvline(last_s / unit_s, color=GREY, linewidth=0.9, linestyle=_DASHES)
         right = last_s - first_s < 0.6 * (until_s - first_s)
         _note(ax, "last job arrives", (last_s / unit_s, 1.1 * top_gpus), right=right)
     ax.set(
@@ -169,7 +169,7 @@ def _sizes(ax: Axes, jobs: JobTable) -> None:
     job_pct = 100 * np.bincount(at) / len(jobs)
     work_pct = 100 * np.bincount(at, jobs.gpu_s) / jobs.gpu_s.sum()
     x = np.arange(len(names))
-    for shift, pct, label, colour in ((-0.2, job_pct, "of jobs", _BLUE), (0.2, work_pct, "of GPU time", _ORANGE)):
+    for shift, pct, label, colour in ((-0.2, job_pct, "of jobs", BLUE), (0.2, work_pct, "of GPU time", ORANGE)):
         bars = ax.bar(x + shift, pct, 0.38, color=colour, alpha=0.9, label=label)
         texts = [f"{value:.0f}" if value >= 9.95 else f"{value:.2g}" for value in pct]
         ax.bar_label(bars, texts, padding=1.5, fontsize=7, color="#374151")

@@ -79,6 +79,24 @@ def test_default_folder_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    "tokens", [[], ["requests.prompt_tokens={median: 300, sigma: 1}", "requests.output_tokens={median: 9, sigma: 0}"]]
+)
+def test_requests_are_shown(tokens: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["show", "requests=diurnal", "requests.duration_s=7200", f"out={out}", *tokens]) == 0
+    printed = capsys.readouterr().out
+    assert "mean rate" in printed
+    assert ("output tokens, mean" in printed) == bool(tokens)
+    assert sorted(path.name for path in out.iterdir()) == ["requests.png", "requests.svg"]
+
+
+def test_configs_of_requests_start_with_their_command() -> None:
+    for path in sorted((Path(__file__).parents[2] / "conf" / "requests").glob("*.yaml")):
+        assert path.read_text().startswith(f"# python -m workloads show requests={path.stem}"), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     "columns",
     [
         {"submit_s": [5.0], "num_gpus": [3], "duration_s": [1.0]},
@@ -98,7 +116,11 @@ def test_odd_workloads_can_be_drawn(columns: dict[str, list[float]], tmp_path: P
     ("arguments", "message"),
     [
         (["shw"], "unknown command 'shw'; did you mean show? Known: fit, show"),
-        (["show"], "workload=NAME is needed; NAME is one of csv, gavel"),
+        (["show"], "workload=NAME or requests=NAME is needed; workload=NAME is one of csv, gavel"),
+        (["show", "requests=poison"], "requests=poison: unknown source of requests; did you mean poisson?"),
+        (["show", "requests=csv"], "requests.path: is needed; set requests.path=FILE"),
+        (["show", "requests=csv", "requests.path=no.csv"], "requests.path=no.csv: no such file"),
+        (["show", "requests=poisson", "workload=csv"], "workload=csv: show takes one of workload and requests, once"),
         (["show", "workload=itpp"], "workload=itpp: unknown workload; did you mean itp?"),
         (["show", "workload=itp"], "workload.path: is needed; set workload.path=FILE"),
         (["show", "workload=itp", "workload.path=no.csv"], "no.csv: no such file"),

@@ -1,0 +1,132 @@
+"""One queue, first come first served, for all replicas: G/G/c, exact while c changes with a backlog.
+
+Kiefer and Wolfowitz (Transactions of the AMS, 1955): what matters of c identical servers is when each is free. A
+request takes the one that is free first; it is served for good once it starts before the time that is simulated to,
+else it waits for the next call, when there may be more servers or fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush, heapreplace
+
+import numpy as np
+
+from simulator.serving.model import RequestOptions, ServingModel
+from simulator.serving.outcome import Counts, Served
+from simulator.serving.service_times import ServiceTimes
+from simulator.serving.tickets import Tickets
+from workloads.requests import Requests
+
+
+def serve(arrivals_s: list[float], services_s: list[float], free_s: list[float], until_s: float) -> list[float]:
+    """Finish times of the requests that start before `until_s`, the first ones; `free_s` is a heap, and updated."""
+    finishes: list[float] = []
+    add = finishes.append
+    if not free_s:
+        return finishes
+    for arrival_s, service_s in zip(arrivals_s, services_s, strict=True):
+        finish_s = free_s[0]
+        if finish_s < arrival_s:
+            finish_s = arrival_s
+        if finish_s >= until_s:
+            break
+        finish_s += service_s
+        heapreplace(free_s, finish_s)
+        add(finish_s)
+    return finishes
+
+
+class CentralQueue(ServingModel):
+    """Requests of drawn service times in one queue, in which each waits for as long as it takes.
+
+    Its replicas are alike, and only how many there are and when each is free is known: the one that is drained is the
+    one that is free first, the one that is killed any of them.
+
+    Args:
+        service_times: of requests, in seconds, on one replica.
+        rng: draws them, in order of arrival: scaling and balancing change no request.
+    """
+
+    def __init__(self, service_times: ServiceTimes, options: RequestOptions, rng: np.random.Generator) -> None:
+        assert options.is_plain, options
+        self._service_times, self._options, self._rng = service_times, options, rng
+        self.counts = Counts()
+        self._free_s: list[float] = []  # a heap
+        self._draining: dict[int, float] = {}  # replica -> when it is done
+        self._waiting = Tickets.none()
+        self._serving = Tickets.none()
+        self._finish_s = np.zeros(0)  # of those being served
+        self._later: list[tuple[float, int, float, float, int]] = []  # to be tried again: (join, number, …), a heap
+
+    def advance(self, new: Requests, until_s: float) -> Served:
+        service_s = self._service_times.draw(len(new), self._rng)
+        tickets = self._waiting.then(Tickets.new(new.arrival_s, service_s, self.counts.arrived))
+        self.counts.arrived += len(new)
+        if self._later:
+            tickets = self._with_retries(tickets, until_s)
+        finishes = serve(tickets.join_s.tolist(), tickets.service_s.tolist(), self._free_s, until_s)
+        num = len(finishes)
+        self._waiting = tickets.take(slice(num, None))
+        serving = self._serving.then(tickets.take(slice(num)))
+        finish_s = np.concatenate([self._finish_s, finishes])
+        is_done = finish_s <= until_s
+        done, done_s = serving.take(is_done), finish_s[is_done]
+        self._serving, self._finish_s = serving.take(~is_done), finish_s[~is_done]
+        self.counts.served += len(done_s)
+        start_s = np.maximum(done_s - done.service_s, done.join_s)
+        return Served(done.number, done.arrival_s, start_s, done_s, np.zeros(len(done_s), np.int64))
+
+    def _with_retries(self, tickets: Tickets, until_s: float) -> Tickets:
+        due = []
+        while self._later and self._later[0][0] < until_s:
+            due.append(heappop(self._later))
+        if not due:
+            return tickets
+        join_s, number, arrival_s, service_s, tries = (np.array(column) for column in zip(*due, strict=True))
+        both = tickets.then(Tickets(join_s, number, arrival_s, service_s, tries))
+        return both.take(np.argsort(both.join_s, kind="stable"))
+
+    def add(self, replica: int, now_s: float) -> None:
+        heappush(self._free_s, now_s)
+
+    def drain(self, replica: int, now_s: float) -> None:
+        self._draining[replica] = heappop(self._free_s)
+
+    def kill(self, replica: int, now_s: float) -> None:
+        if replica in self._draining:
+            free_s = self._draining.pop(replica)
+        else:
+            free_s = sorted(self._free_s)[replica % len(self._free_s)]
+            self._free_s.remove(free_s)
+            heapify(self._free_s)
+        if free_s <= now_s:
+            return
+        is_victim = np.zeros(len(self._finish_s), bool)
+        is_victim[np.flatnonzero(self._finish_s == free_s)[:1]] = True
+        victim = self._serving.take(is_victim)
+        self._serving, self._finish_s = self._serving.take(~is_victim), self._finish_s[~is_victim]
+        for number, arrival_s, service_s, tries in zip(
+            victim.number.tolist(), victim.arrival_s.tolist(), victim.service_s.tolist(), victim.tries.tolist(),
+            strict=True,
+        ):  # fmt: skip
+            if tries < self._options.retries:
+                self.counts.retried += 1
+                again_s = now_s + self._options.delay_s(tries)
+                heappush(self._later, (again_s, number, arrival_s, service_s, tries + 1))
+            else:
+                self.counts.lost += 1
+
+    def drained(self, now_s: float) -> Sequence[int]:
+        gone = [replica for replica, free_s in self._draining.items() if free_s <= now_s]
+        for replica in gone:
+            del self._draining[replica]
+        return gone
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting.join_s)
+
+    @property
+    def num_in_service(self) -> int:
+        return len(self._finish_s)
