@@ -61,7 +61,8 @@ def test_llm(name: str, num_replicas: int) -> None:
     used_s = cpu_s(lambda: done.append(serve(source, model, num_replicas)))
     slow = slowness()
     print(
-        f"\n{name}, {num_replicas} replicas: {done[0] / used_s:,.0f} requests/s of CPU (machine {slow:.1f}× slower than quiet)"
+        f"\n{name}, {num_replicas} replicas: {done[0] / used_s:,.0f} requests/s of CPU "
+        f"(machine {slow:.1f}× slower than quiet)"
     )
     assert done[0] == num
     if name == "llm":

@@ -15,8 +15,8 @@ class TokenLengths:
     """Log-normal numbers of tokens, rounded and bounded; `sigma` 0: all the same.
 
     For comparison: the conversations in Microsoft's Azure LLM inference trace of 2023 (Patel et al., Splitwise, ISCA
-    2024) have prompts of median 1,020, sigma 0.99 and 2 to 14,050 tokens, and outputs of median 129, sigma 0.86 and 7 to
-    1,000; its code completions prompts of median 1,469, sigma 1.36, and outputs of median 13, sigma 0.85.
+    2024) have prompts of median 1,020, sigma 0.99 and 2 to 14,050 tokens, and outputs of median 129, sigma 0.86 and 7
+    to 1,000; its code completions prompts of median 1,469, sigma 1.36, and outputs of median 13, sigma 0.85.
     """
 
     median: float

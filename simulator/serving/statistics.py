@@ -1,0 +1,141 @@
+"""What a service is measured by: latencies, and how many requests were answered in time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simulator.errors import ConfigError
+from simulator.serving.histogram import NUM_BINS, LatencyHistogram, bins_of
+from simulator.serving.outcome import Counts, Served
+
+_COARSE = 16  # histogram bins in one of the heat map: 37% wide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """A service-level objective.
+
+    Args:
+        latency_s: a request is in time if its last token, or its answer, comes within it ...
+        ttft_s: ... and its first token within this.
+        target_frac: the share of requests that should be in time; a minute with less is one in violation.
+    """
+
+    latency_s: float = math.inf
+    ttft_s: float = math.inf
+    target_frac: float = 0.99
+
+    def __post_init__(self) -> None:
+        rules = {
+            "latency_s": (self.latency_s > 0, "must be more than 0"),
+            "ttft_s": (self.ttft_s > 0, "must be more than 0"),
+            "target_frac": (0 < self.target_frac <= 1, "must be above 0, and 1 at most"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise ConfigError(f"service.slo.{name}={getattr(self, name)}: {rule}")
+
+
+class ServiceStatistics:
+    """Counts of one service, gathered as requests are answered.
+
+    By minute of arrival: requests answered, and answered in time. By `heat_s` of arrival: latencies in coarse bins.
+    Requests that were rejected, gave up or were lost count as not in time, in the minute in which that was booked.
+
+    Args:
+        has_tokens: whether time to first token and time per output token mean something.
+    """
+
+    def __init__(self, objective: Objective, has_tokens: bool, heat_s: float = 600.0) -> None:
+        self._objective, self._heat_s = objective, heat_s
+        self.latency, self.ttft, self.per_token = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
+        self.has_tokens = has_tokens
+        self.num_in_time = 0
+        self.answered = np.zeros(0, np.int64)  # by minute
+        self.in_time = np.zeros(0, np.int64)
+        self.heat = np.zeros((0, -(-NUM_BINS // _COARSE)), np.int32)
+        self._failed = 0  # booked so far
+
+    def add(self, served: Served) -> None:
+        """Takes answers in."""
+        if not len(served):
+            return
+        latency_s = served.finish_s - served.arrival_s
+        in_time = latency_s <= self._objective.latency_s
+        self.latency.add(latency_s)
+        if self.has_tokens:
+            ttft_s = served.first_s - served.arrival_s
+            in_time &= ttft_s <= self._objective.ttft_s
+            self.ttft.add(ttft_s)
+            more = served.output_tokens > 1
+            took_s = (served.finish_s - served.first_s)[more]
+            self.per_token.add(took_s / (served.output_tokens[more] - 1))
+        self.num_in_time += int(in_time.sum())
+        minutes = (served.arrival_s / 60.0).astype(np.int64)
+        self.answered = _added(self.answered, minutes)
+        self.in_time = _added(self.in_time, minutes[in_time])
+        self._add_heat(served.arrival_s, latency_s)
+
+    def book_failures(self, counts: Counts, now_s: float) -> None:
+        """Takes in what has become of requests that were not answered, so far."""
+        failed = counts.rejected + counts.timed_out + counts.lost
+        if failed > self._failed:
+            more = np.full(failed - self._failed, int(now_s / 60.0))
+            self.answered = _added(self.answered, more)
+            self._failed = failed
+
+    def _add_heat(self, arrival_s: np.ndarray, latency_s: np.ndarray) -> None:
+        row, column = (arrival_s / self._heat_s).astype(np.int64), bins_of(latency_s) // _COARSE
+        num_rows, num_columns = max(len(self.heat), int(row.max()) + 1), self.heat.shape[1]
+        more = np.bincount(row * num_columns + column, minlength=num_rows * num_columns).reshape(num_rows, num_columns)
+        more[: len(self.heat)] += self.heat
+        self.heat = more.astype(np.int32)
+
+    @property
+    def attainment_frac(self) -> float:
+        """In time, of all whose fate is known; nan of none."""
+        settled = self.latency.num + self._failed
+        return self.num_in_time / settled if settled else math.nan
+
+    @property
+    def minutes_in_violation(self) -> int:
+        """Minutes in which fewer than the target were in time."""
+        in_time = np.zeros(len(self.answered))
+        in_time[: len(self.in_time)] = self.in_time[: len(self.answered)]
+        return int(((self.answered > 0) & (in_time < self._objective.target_frac * self.answered)).sum())
+
+    def summary(self, counts: Counts) -> dict[str, Any]:
+        """As summary.json has it; nan where there is none."""
+        told: dict[str, Any] = {
+            "num_requests": counts.arrived,
+            "num_served": counts.served,
+            "num_rejected": counts.rejected,
+            "num_timed_out": counts.timed_out,
+            "num_lost": counts.lost,
+            "num_retries": counts.retried,
+            "num_in_flight": counts.in_flight,
+            **_spread("latency", self.latency),
+        }
+        if self.has_tokens:
+            told |= {**_spread("ttft", self.ttft), **_spread("time_per_output_token", self.per_token)}
+        return told | {
+            "slo_attainment_frac": self.attainment_frac,
+            "slo_minutes_in_violation": self.minutes_in_violation,
+        }
+
+
+def _spread(name: str, of: LatencyHistogram) -> dict[str, float]:
+    quantiles = {f"p{100 * share:g}".replace(".", "_"): of.quantile_s(share) for share in (0.5, 0.9, 0.95, 0.99, 0.999)}
+    values = {"mean": of.mean_s, **quantiles, "max": of.max_s if of.num else math.nan}
+    return {f"{name}_{what}_s": value for what, value in values.items()}
+
+
+def _added(counts: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """`counts` with one more at each place of `at`; longer where need be."""
+    more = np.bincount(at, minlength=len(counts))
+    more[: len(counts)] += counts
+    return more
