@@ -31,6 +31,7 @@ class Job:
         "num_gpus",
         "num_preemptions",
         "rate",
+        "row",
         "seq",
         "service_at_since_gpu_s",
         "since_s",
@@ -40,7 +41,7 @@ class Job:
     def __init__(
         self,
         jobs: JobsView,
-        seq: int,
+        row: int,
         submit_s: float,
         num_gpus: int,
         min_gpus: int,
@@ -48,7 +49,8 @@ class Job:
         estimate_s: float,
     ) -> None:
         self._jobs = jobs
-        self.seq = seq  # row in the trace: ascending in submit order
+        self.row = row  # in the table of its static columns
+        self.seq = row  # ascending in the order in which jobs came; whoever submits it says
         self.submit_s = submit_s
         self.num_gpus = num_gpus  # what it asks for, and the size at which its work is stated
         self.min_gpus = min_gpus  # what a plan may give it now; a running moldable job's are what it holds
@@ -65,7 +67,7 @@ class Job:
 
     @property
     def job_id(self) -> str:
-        return str(self._jobs.static.job_id[self.seq])
+        return str(self._jobs.static.job_id[self.row])
 
     @property
     def is_running(self) -> bool:
@@ -123,7 +125,7 @@ class Job:
         return float(self._static("memory_gib_per_gpu"))
 
     def _static(self, name: str) -> Any:
-        return getattr(self._jobs.static, name)[self.seq]
+        return getattr(self._jobs.static, name)[self.row]
 
     def __repr__(self) -> str:
         return f"<job {self.job_id}: {self.gpus_held} of {self.num_gpus} GPUs ({self.min_gpus}..{self.max_gpus})>"

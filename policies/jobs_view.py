@@ -23,7 +23,7 @@ _COMPACT = 64
 
 
 class StaticColumns(Protocol):
-    """What never changes of the jobs, by `seq`; `workloads.JobTable` is one."""
+    """What never changes of the jobs, by `Job.row`; `workloads.JobTable` is one."""
 
     @property
     def job_id(self) -> Any: ...
@@ -135,7 +135,7 @@ _GROUPS: tuple[tuple[tuple[str, ...], int, type], ...] = (
     (("gpus_held", "min_gpus", "max_gpus", "num_gpus"), 1, np.int64),
     (("left_at_anchor_s", "anchor_s", "rate"), 3, np.float64),
     (("since_s", "service_at_since_gpu_s", "executed_at_since_s"), 3, np.float64),
-    (("seq", "priority"), 0, np.int64),
+    (("seq", "row", "priority"), 0, np.int64),
     (("submit_s", "weight", "deadline_s"), 0, np.float64),
 )
 _COLUMN = {name: (group, i) for group, (names, _, _) in enumerate(_GROUPS) for i, name in enumerate(names)}
@@ -222,6 +222,11 @@ class JobsView:
     def seq(self) -> np.ndarray:
         """Submit order over the whole run: what identifies a job from decision to decision; ascending."""
         return self._column("seq")
+
+    @property
+    def row_in_table(self) -> np.ndarray:
+        """Row of each job in the table of static columns."""
+        return self._column("row")
 
     @property
     def priority(self) -> np.ndarray:

@@ -99,9 +99,9 @@ class LiveCluster(Cluster):
         """A job arrives."""
         assert isinstance(job, LiveJob)
         super().submit(job)
-        self._active[job.seq] = job
-        task = self._tasks[str(self._table.model[job.seq])]
-        self.gangs.add(job.job_id, task, self._num_steps[job.seq])
+        self._active[job.row] = job
+        task = self._tasks[str(self._table.model[job.row])]
+        self.gangs.add(job.job_id, task, self._num_steps[job.row])
 
     def _change(self, job: SimJob, gpus: int, placement: Placement) -> None:
         assert isinstance(job, LiveJob)
@@ -113,7 +113,7 @@ class LiveCluster(Cluster):
         self._journal.write(
             "change",
             time_s=self._clock.now,
-            job=job.seq,
+            job=job.row,
             num_gpus=gpus,
             nodes=placement,
             left_s=job.left_s,
@@ -126,7 +126,7 @@ class LiveCluster(Cluster):
         now_s, held = self._clock.now, job.gpus_held
         job.settle(now_s)
         if gpus:
-            model = str(self._table.model[job.seq])
+            model = str(self._table.model[job.row])
             job.expect(now_s, self._speeds.rate(model, job.num_gpus, gpus, len(placement)), 0.0)
             if held:
                 job.num_rescales += 1
@@ -147,12 +147,12 @@ class LiveCluster(Cluster):
         return tuple((self._agent_of(node), gpus) for node, gpus in placement)
 
     def _open_change(self, job: LiveJob, now_s: float) -> None:
-        last = self._open.pop(job.seq, None)
+        last = self._open.pop(job.row, None)
         if last:
             last.close(now_s, job.left_s)
-        change = Change(now_s, job.seq, job.gpus_held, job.nodes, job.left_s, job.rate, last)
+        change = Change(now_s, job.row, job.gpus_held, job.nodes, job.left_s, job.rate, last)
         self._changes.append(change)
-        self._open[job.seq] = change
+        self._open[job.row] = change
 
     # ---- what gangs say
     def moved(self, gang: Gang, move: Move) -> None:
@@ -163,7 +163,7 @@ class LiveCluster(Cluster):
             return
         self._journal.write(
             "moved",
-            job=job.seq,
+            job=job.row,
             time_s=move.stepped_s,
             pause_s=move.pause_s,
             generation=move.generation,
@@ -173,7 +173,7 @@ class LiveCluster(Cluster):
         self._progress(job, gang)
 
     def _book_pause(self, job: LiveJob, pause_s: float) -> None:
-        change = self._open.get(job.seq)
+        change = self._open.get(job.row)
         if change is not None and change.num_gpus:
             change.pause_s += pause_s
         job.overhead_gpu_s += pause_s * job.gpus_held
@@ -187,7 +187,7 @@ class LiveCluster(Cluster):
         time_s = float(self._clock.now) - sum(step_s)
         for step, (duration_s, loss) in enumerate(zip(step_s, losses, strict=True), gang.step - len(step_s) + 1):
             time_s += duration_s
-            self.steps.append((job.seq, step, time_s, duration_s, loss, workers, nodes))
+            self.steps.append((job.row, step, time_s, duration_s, loss, workers, nodes))
         self._progress(job, gang)
 
     def finished(self, gang: Gang) -> None:
@@ -196,7 +196,7 @@ class LiveCluster(Cluster):
         if job is None:
             return
         now_s = self._clock.now
-        self._journal.write("finished", job=job.seq, time_s=now_s)
+        self._journal.write("finished", job=job.row, time_s=now_s)
         self._book_end(job, now_s)
         self._after_end()
 
@@ -207,7 +207,7 @@ class LiveCluster(Cluster):
         self._recorder.finish(job, now_s, job.service_at_since_gpu_s)
         self.num_finished += 1
         if self.learn:
-            self.learn(job.seq)
+            self.learn(job.row)
 
     def broken(self, gang: Gang, why: str) -> None:
         """Workers were lost; the gang starts again from its last checkpoint."""
@@ -216,12 +216,12 @@ class LiveCluster(Cluster):
             return
         self._note_failure(gang, why, "restarts from its last checkpoint")
         left_s = self._left_s(job, gang.step)
-        self._journal.write("broken", job=job.seq, time_s=self._clock.now, left_s=left_s, why=why)
+        self._journal.write("broken", job=job.row, time_s=self._clock.now, left_s=left_s, why=why)
         self._book_loss(job, left_s)
 
     def _book_loss(self, job: LiveJob, left_s: float) -> None:
         job.fall_back(self._clock.now, left_s)
-        change = self._open.get(job.seq)
+        change = self._open.get(job.row)
         if change is not None:  # work that was lost counts as not done in this stretch
             change.left_s = max(change.left_s, job.left_s)
 
@@ -232,7 +232,7 @@ class LiveCluster(Cluster):
             return
         self._note_failure(gang, why, f"has failed {gang.num_failures} times, and is given up")
         now_s = self._clock.now
-        self._journal.write("failed", job=job.seq, time_s=now_s)
+        self._journal.write("failed", job=job.row, time_s=now_s)
         self._book_failure(job, now_s)
         self._after_end()
 
@@ -248,10 +248,10 @@ class LiveCluster(Cluster):
     def _end(self, job: LiveJob, now_s: float) -> None:
         self._book_gang(job, 0, ())
         self._jobs.drop(job)
-        del self._active[job.seq]
+        del self._active[job.row]
         job.rate = 0.0
         self._open_change(job, now_s)
-        del self._open[job.seq]
+        del self._open[job.row]
         self.num_idle = 0
 
     def _after_end(self) -> None:
@@ -262,17 +262,17 @@ class LiveCluster(Cluster):
     def _progress(self, job: LiveJob, gang: Gang) -> None:
         rate = job.rate
         if not rate and job.gpus_held:
-            model = str(self._table.model[job.seq])
+            model = str(self._table.model[job.row])
             rate = self._speeds.rate(model, job.num_gpus, job.gpus_held, len(job.nodes))
         left_s = self._left_s(job, gang.step)
         job.progress(self._clock.now, left_s, rate)
-        change = self._open.get(job.seq)
+        change = self._open.get(job.row)
         if change is not None and not change.num_gpus and change.before:  # steps up to the boundary where it stopped
             change.left_s = left_s
             change.before.close(change.time_s, left_s)
 
     def _left_s(self, job: LiveJob, step: int) -> float:
-        return float(self._table.duration_s[job.seq]) * (1.0 - step / self._num_steps[job.seq])
+        return float(self._table.duration_s[job.row]) * (1.0 - step / self._num_steps[job.row])
 
     def _job_of(self, gang: Gang) -> LiveJob | None:
         return self._active.get(self._row_of[gang.job_id])
@@ -318,7 +318,7 @@ class LiveCluster(Cluster):
             for name, worker in workers:
                 agents[name].slots[int(worker["slot"])] = job.job_id
             if job.job_id in finished:
-                gang.adopt([(name, int(worker["slot"])) for name, worker in workers], 0, self._num_steps[job.seq])
+                gang.adopt([(name, int(worker["slot"])) for name, worker in workers], 0, self._num_steps[job.row])
                 gang.finish()
                 continue
             last = generations.get(job.job_id, -1)
@@ -346,8 +346,8 @@ class LiveCluster(Cluster):
 
     def write_changes(self, now_s: float) -> None:
         """Hands the allocations to the recorder, at the end of the run."""
-        for seq, change in self._open.items():
-            change.close(now_s, self._active[seq].left_s)
+        for job, change in self._open.items():
+            change.close(now_s, self._active[job].left_s)
         self._changes.sort(key=lambda change: change.time_s)
         for change in self._changes:
             row = (change.time_s, change.job, change.num_gpus, change.rate, change.pause_s, change.left_s)

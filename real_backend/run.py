@@ -158,7 +158,7 @@ class LiveRun:
         skip = frozenset(rejected.tolist())
         self._arrivals = Arrivals(self._clock, self._cluster, jobs, view_of_jobs, estimator, skip, LiveJob)
         if self._arrivals.learns:
-            self._cluster.learn = lambda seq: estimator.observe(jobs, seq, float(jobs.duration_s[seq]))
+            self._cluster.learn = lambda row: estimator.observe(jobs, row, float(jobs.duration_s[row]))
         self._monitor = LiveMonitor(
             self._clock,
             self._cluster,

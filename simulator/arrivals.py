@@ -26,9 +26,9 @@ def jobs_of(
         columns = [c[rows].tolist() for c in (table.submit_s, table.num_gpus, table.min_gpus, table.max_gpus)]
         duration_s = table.duration_s[rows].tolist()
         known_s = estimate_s[rows].tolist() if estimate_s is not None else [math.nan] * len(duration_s)
-        for seq, row in enumerate(zip(*columns, known_s, duration_s, strict=True), begin):
-            if seq not in skip:
-                yield make(view, seq, *row)
+        for row, values in enumerate(zip(*columns, known_s, duration_s, strict=True), begin):
+            if row not in skip:
+                yield make(view, row, *values)
 
 
 class Arrivals:
@@ -69,7 +69,7 @@ class Arrivals:
         now_s, job, submit = self._clock._now, self._next, self._cluster.submit
         while job is not None and job.submit_s <= now_s:
             if self.learns:
-                job.left_at_anchor_s = self._estimator.estimate_s(self._table, job.seq)
+                job.left_at_anchor_s = self._estimator.estimate_s(self._table, job.row)
             submit(job)
             self.num_submitted += 1
             job = next(self._jobs, None)

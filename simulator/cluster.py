@@ -64,6 +64,7 @@ class Cluster(ABC):
         self._pending = view.pending
         self._decision = Alarm(clock, self._decide, DECISION)
         self._last_decision_s = -math.inf
+        self._num_submitted = 0
         self.num_idle = 0  # decisions since something last changed
         self.held_gpus = 0
         self.num_decisions = 0
@@ -100,6 +101,8 @@ class Cluster(ABC):
     # ---- what happens
     def submit(self, job: SimJob) -> None:
         """A job arrives; a decision is due."""
+        job.seq = self._num_submitted
+        self._num_submitted += 1
         self._jobs.add(job)
         self._pending.add(job)
 
@@ -192,10 +195,10 @@ class Cluster(ABC):
 
     def _set_bounds(self, job: SimJob) -> None:
         """A moldable job can't change its size while it runs."""
-        table, seq = self._table, job.seq
-        if table.elasticity[seq] == Elasticity.MOLDABLE:
-            job.min_gpus = job.gpus_held or int(table.min_gpus[seq])
-            job.max_gpus = job.gpus_held or int(table.max_gpus[seq])
+        table, row = self._table, job.row
+        if table.elasticity[row] == Elasticity.MOLDABLE:
+            job.min_gpus = job.gpus_held or int(table.min_gpus[row])
+            job.max_gpus = job.gpus_held or int(table.max_gpus[row])
 
     # ---- what a world does its own way
     @abstractmethod

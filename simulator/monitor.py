@@ -71,7 +71,7 @@ class Monitor:
         jobs, table = view.jobs, self._table
         held = jobs.gpus_held
         running = held > 0
-        rows, gpus = jobs.seq[running], held[running]
+        rows, gpus = jobs.row_in_table[running], held[running]
         held_gpus = int(gpus.sum())
         ready = {name: view.pools[name].num_ready + view.pools[name].num_draining for name in self._pools}
 

@@ -32,7 +32,7 @@ class SimJob(Job):
     def __init__(
         self,
         jobs: JobsView,
-        seq: int,
+        row: int,
         submit_s: float,
         num_gpus: int,
         min_gpus: int,
@@ -42,7 +42,7 @@ class SimJob(Job):
     ) -> None:
         # Job.__init__, written out: at 100,000 jobs a second the call counts.
         self._jobs = jobs
-        self.seq = seq
+        self.row = self.seq = row
         self.submit_s = self.since_s = self.anchor_s = submit_s
         self.num_gpus = num_gpus
         self.min_gpus = min_gpus

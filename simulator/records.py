@@ -148,7 +148,7 @@ class Recorder:
 
     def finish(self, job: SimJob, finish_s: float, held_gpu_s: float) -> None:
         """Books a job that has done its work."""
-        row = job.seq
+        row = job.row
         self._state[row] = FINISHED
         self._start_s[row] = job.first_start_s
         self._finish_s[row] = finish_s
@@ -158,7 +158,7 @@ class Recorder:
 
     def leave(self, job: SimJob, state: int) -> None:
         """Books a job that is still there when the run ends (settled)."""
-        row = job.seq
+        row = job.row
         self._state[row] = state
         self._start_s[row] = job.first_start_s if job.first_start_s < math.inf else math.nan
         self._held_gpu_s[row] = job.service_at_since_gpu_s
@@ -166,7 +166,7 @@ class Recorder:
         self._book_moves(job)
 
     def _book_moves(self, job: SimJob) -> None:
-        row = job.seq
+        row = job.row
         self._overhead_gpu_s[row] = job.overhead_gpu_s
         self._preemptions[row] = job.num_preemptions
         self._rescales[row] = job.num_rescales

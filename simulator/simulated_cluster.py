@@ -92,20 +92,20 @@ class SimulatedCluster(Cluster):
         job.gpus_held = 0
         job.finish_s = math.inf
         self._jobs.drop(job)
-        seq = job.seq
-        self._record_allocation((now_s, seq, 0, 0.0, 0.0, 0.0))
+        row = job.row
+        self._record_allocation((now_s, row, 0, 0.0, 0.0, 0.0))
         self._record_placement(())
         self._record_finish(job, now_s, job.service_at_since_gpu_s + held * (now_s - since_s))
         self._num_running -= 1
         self.num_finished += 1
         self.num_idle = 0
         if self.learn:
-            self.learn(seq)
+            self.learn(row)
 
     def _change(self, job: SimJob, gpus: int, placement: Placement) -> None:
         """What a job holds becomes `gpus` GPUs on these nodes."""
         now_s, held = self._clock._now, job.gpus_held
-        costs = self._one_cost or self._costs[self._table.model.codes[job.seq]]
+        costs = self._one_cost or self._costs[self._table.model.codes[job.row]]
         if held:
             job.settle(now_s)
             if job.idle_moves > self._max_idle_moves:
@@ -117,7 +117,7 @@ class SimulatedCluster(Cluster):
         if gpus:
             rate = 1.0
             if self._rates_differ or gpus != job.num_gpus:
-                name = self._table.model[job.seq] if self._one_model is None else self._one_model
+                name = self._table.model[job.row] if self._one_model is None else self._one_model
                 rate = self._speeds.rate(name, job.num_gpus, gpus, len(placement))
             if held:
                 pause_s = job.rescale(now_s, rate, gpus, placement, costs)
@@ -128,9 +128,9 @@ class SimulatedCluster(Cluster):
             self.num_starts = pushed = self.num_starts + 1
             heappush(self._finishes, (job.finish_s, pushed, job))
         else:
-            job.preempt(now_s, self._table.checkpoint_interval_s[job.seq], costs)
+            job.preempt(now_s, self._table.checkpoint_interval_s[job.row], costs)
             self._pending.add(job)
             self._num_running -= 1
         self._book_gang(job, gpus, placement)
-        self._record_allocation((now_s, job.seq, gpus, job.rate, pause_s, job.left_s))
+        self._record_allocation((now_s, job.row, gpus, job.rate, pause_s, job.left_s))
         self._record_placement(placement)

@@ -275,8 +275,8 @@ class Simulation:
                 f"done in all: each time they lost it again (overheads.preempt=lose); active: {names}"
             )
 
-    def _learn(self, seq: int) -> None:
-        self._estimator.observe(self._scenario.jobs, seq, float(self._scenario.jobs.duration_s[seq]))
+    def _learn(self, row: int) -> None:
+        self._estimator.observe(self._scenario.jobs, row, float(self._scenario.jobs.duration_s[row]))
 
     def _places_nodes(self) -> bool:
         return any(job.nodes for job in self._view.jobs if job.is_running)
