@@ -6,21 +6,17 @@ settings that were measured is computed all the same, and `is_extrapolated` says
 
 from __future__ import annotations
 
-import datetime
 import math
-import os
 import re
-from collections.abc import Hashable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from workloads.errors import WorkloadError
 from workloads.options import build, coerce, nearest
+from workloads.profile_file import need_numbers, read_named, write_yaml
 from workloads.step_time_fit import StepTimeFit
 
 _GANG = re.compile(r"[1-9]\d*x[1-9]\d*$")
@@ -56,7 +52,7 @@ class HoldOut:
     p90_error_frac: float
 
     def __post_init__(self) -> None:
-        _need_numbers(self, least=0.0)
+        need_numbers(self, least=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +69,7 @@ class MoveStages:
     wait_s: float = 0.0  # what a pause is longer than its stages: messages, processes that end
 
     def __post_init__(self) -> None:
-        _need_numbers(self, least=0.0)
+        need_numbers(self, least=0.0)
 
     @property
     def start_s(self) -> float:
@@ -210,26 +206,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
     Raises:
         WorkloadError: no such profile, with the nearest; a file that can't be read, or breaks a rule, with the field.
     """
-    given = str(name_or_path)
-    if Path(given).suffix in (".yaml", ".yml") or os.sep in given:
-        text, where = _read(Path(given)), given
-    else:
-        folder = files("workloads").joinpath("profiles")
-        known = sorted(Path(each.name).stem for each in folder.iterdir() if each.name.endswith(".yaml"))
-        if given not in known:
-            raise WorkloadError(f"profile={given}: no such profile{nearest(given, known)}; or a file, NAME.yaml")
-        where = f"workloads/profiles/{given}.yaml"
-        text = folder.joinpath(f"{given}.yaml").read_text(encoding="utf-8")
-    try:
-        content = yaml.load(text, _Loader)  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise WorkloadError(f"{where}{line}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise WorkloadError(f"{where}: is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, Mapping):
-        raise WorkloadError(f"{where}: holds {type(content).__name__}: must hold a mapping: name, provenance, models")
+    content, where = read_named(name_or_path, "workloads", "profiles")
     try:
         models = coerce(content.get("models", {}), Mapping[str, Mapping[str, Any]], "models")
         return build(Profile, {**content, "models": {name: _model(name, models[name]) for name in models}}, path=where)
@@ -246,65 +223,4 @@ def _model(name: str, content: Mapping[str, Any]) -> ModelProfile:
 
 def write_profile(profile: Profile, path: str | Path) -> None:
     """Writes the file, whole or not at all."""
-    text = yaml.safe_dump(_plain(profile), sort_keys=False, width=120, allow_unicode=True, default_flow_style=None)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader; a key that comes twice is an error there, and dates stay texts."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} is there twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _construct_date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
-    return str(node.value)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _construct_date)
-
-
-def _plain(value: Any) -> Any:
-    """Mappings, lists, texts and numbers, without what is at its default."""
-    if is_dataclass(value) and not isinstance(value, type):
-        kept = {}
-        for each in fields(value):
-            item = getattr(value, each.name)
-            default = each.default_factory() if each.default_factory is not MISSING else each.default
-            if each.compare and (item != default or each.name == "sync"):
-                kept[each.name] = _plain(item)
-        return kept
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    return value
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise WorkloadError(f"{path}: {reason}") from None
-
-
-def _need_numbers(value: Any, *, least: float) -> None:
-    for each in fields(value):
-        if not least <= getattr(value, each.name) < math.inf:
-            raise WorkloadError(f"{each.name}={getattr(value, each.name)}: must be a number, {least:g} or more")
+    write_yaml(profile, path)

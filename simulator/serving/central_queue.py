@@ -14,9 +14,9 @@ import numpy as np
 
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.outcome import Counts, Served
-from simulator.serving.service_times import ServiceTimes
 from simulator.serving.tickets import Tickets
 from workloads.requests import Requests
+from workloads.serving.service_times import ServiceTimes
 
 
 def serve(arrivals_s: list[float], services_s: list[float], free_s: list[float], until_s: float) -> list[float]:

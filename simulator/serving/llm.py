@@ -14,7 +14,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 
 from simulator.serving.llm_request import LlmRequest
-from simulator.serving.llm_times import LlmTimes
+from workloads.serving.llm_times import LlmTimes
 
 
 class Replica:

@@ -13,10 +13,10 @@ import numpy as np
 
 from simulator.errors import ConfigError
 from simulator.serving.llm_request import LlmRequest
-from simulator.serving.llm_times import LlmTimes
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.outcome import Counts, Served
 from workloads.requests import Requests
+from workloads.serving.llm_times import LlmTimes
 
 
 class LlmReplica(Protocol):

@@ -10,7 +10,7 @@ import math
 from collections import deque
 
 from simulator.serving.llm_request import LlmRequest
-from simulator.serving.llm_times import LlmTimes
+from workloads.serving.llm_times import LlmTimes
 
 
 class SteppedReplica:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.errors import ConfigError
-from simulator.serving.batch_times import BatchTimes
 from simulator.serving.central_queue import CentralQueue
 from simulator.serving.llm import Replica
 from simulator.serving.llm_serving import LlmServing
 from simulator.serving.llm_steps import SteppedReplica
-from simulator.serving.llm_times import LlmTimes
 from simulator.serving.model import RequestOptions, ServingModel
-from simulator.serving.service_times import ServiceTimes
 from simulator.serving.station import BatchRule, one_by_one
 from simulator.serving.stations import Stations
 from workloads.options import nearest
+from workloads.serving.batch_times import BatchTimes
+from workloads.serving.llm_times import LlmTimes
+from workloads.serving.service_times import ServiceTimes
 
 MODELS = ("queue", "batch", "llm", "llm_steps")
 

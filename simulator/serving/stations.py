@@ -10,9 +10,9 @@ import numpy as np
 
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.outcome import Counts, Served
-from simulator.serving.service_times import ServiceTimes
 from simulator.serving.station import BatchRule, Station, Ticket
 from workloads.requests import Requests
+from workloads.serving.service_times import ServiceTimes
 
 
 class Stations(ServingModel):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simulator.serving.llm_times import LlmTimes
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.models import make_model
-from simulator.serving.service_times import ServiceTimes
 from tests.benchmarks.measure import cpu_s, slowness
 from workloads.requests import Requests, RequestSource, build_requests
+from workloads.serving.llm_times import LlmTimes
+from workloads.serving.service_times import ServiceTimes
 
 pytestmark = pytest.mark.benchmark_suite
 DECISION_S = 15.0

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulator.serving.llm_times import LlmTimes
 from simulator.serving.model import RequestOptions
 from simulator.serving.models import make_model
 from simulator.serving.outcome import Served
 from workloads.requests import Requests, build_requests
+from workloads.serving.llm_times import LlmTimes
 
 TRACES = Path(os.environ.get("TRACES_DIR", Path(__file__).parents[3].parent / "shared" / "traces")) / "azure_llm_2023"
 NUM = 2000  # requests of each

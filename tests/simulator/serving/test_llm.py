@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.errors import ConfigError
-from simulator.serving.llm_times import LlmTimes
 from simulator.serving.model import BALANCERS, RequestOptions, ServingModel
 from simulator.serving.models import MODELS, make_model
 from simulator.serving.outcome import Served
 from workloads.requests import Requests
+from workloads.serving.llm_times import LlmTimes
 
 
 def some_requests(

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from simulator.serving.batch_times import BatchTimes
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.models import make_model
 from simulator.serving.outcome import Served
-from simulator.serving.service_times import ServiceTimes
 from tests.simulator.serving.twins import BatchTwin, QueueTwin
 from workloads.requests import Requests
+from workloads.serving.batch_times import BatchTimes
+from workloads.serving.service_times import ServiceTimes
 
 Change = tuple[float, int]  # when, and how many replicas there are from then on
 

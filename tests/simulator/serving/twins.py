@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-from simulator.serving.batch_times import BatchTimes
+from workloads.serving.batch_times import BatchTimes
 
 Events = Generator[Any, Any, None]
 

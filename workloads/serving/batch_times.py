@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from simulator.errors import ConfigError
+from workloads.errors import WorkloadError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class BatchTimes:
         }
         for name, (holds, rule) in rules.items():
             if not holds:
-                raise ConfigError(f"service.batch.{name}={getattr(self, name)}: {rule}")
+                raise WorkloadError(f"{name}={getattr(self, name)}: {rule}")
 
     def time_s(self, size: int) -> float:
         """Seconds of a batch."""

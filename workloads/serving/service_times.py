@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.errors import ConfigError
+from workloads.errors import WorkloadError
 
 DISTRIBUTIONS = ("exponential", "constant", "lognormal", "gamma")
 
@@ -28,7 +28,7 @@ class ServiceTimes:
         }
         for name, (holds, rule) in rules.items():
             if not holds:
-                raise ConfigError(f"service.service_times.{name}={getattr(self, name)}: {rule}")
+                raise WorkloadError(f"{name}={getattr(self, name)}: {rule}")
 
     def draw(self, num: int, rng: np.random.Generator) -> np.ndarray:
         """Seconds; shape (num,)."""

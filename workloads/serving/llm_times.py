@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from simulator.errors import ConfigError
+from workloads.errors import WorkloadError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +48,9 @@ class LlmTimes:
             else:
                 holds, rule = value >= 1, "must be 1 or more"
             if not holds:
-                raise ConfigError(f"service.llm.{option.name}={value}: {rule}")
+                raise WorkloadError(f"llm.{option.name}={value}: {rule}")
         if not self.decode_fixed_s + self.decode_per_request_s > 0:
-            raise ConfigError("service.llm.decode_fixed_s=0: a decode step must take some time")
+            raise WorkloadError("llm.decode_fixed_s=0: a decode step must take some time")
 
     def prefill_s(self, tokens: int, tokens2: int) -> float:
         """Seconds of a prefill of prompts with this sum, and sum of squares, of tokens."""
