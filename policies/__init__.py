@@ -7,16 +7,17 @@ from policies.controller import Controller
 from policies.errors import PlanError, PolicyError
 from policies.job import Job, Placement
 from policies.jobs_view import JobsView
-from policies.metrics_view import METRICS, MetricsView
+from policies.metrics_view import METRICS, SERVICE_METRICS, MetricsView
 from policies.nodes import Nodes, NodeSize, Space
 from policies.plan import NOTHING, Draft, Gang, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
 from policies.registry import register, registry
-from policies.view import ClusterView, PoolView
+from policies.view import ClusterView, PoolView, ServiceView, Target
 
 __all__ = [
     "METRICS",
     "NOTHING",
+    "SERVICE_METRICS",
     "AllocationPolicy",
     "ClusterView",
     "Controller",
@@ -34,7 +35,9 @@ __all__ = [
     "PolicyError",
     "PoolView",
     "ScalingPolicy",
+    "ServiceView",
     "Space",
+    "Target",
     "register",
     "registry",
 ]

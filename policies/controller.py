@@ -16,7 +16,8 @@ class Controller:
     Args:
         allocation: which job gets how many GPUs.
         placement: on which nodes.
-        scaling: pool name -> how many nodes it should have; each is asked on its own period, from time 0 on.
+        scaling: name of a pool or service -> how many nodes or replicas it should have; each is asked on its own
+            period, from time 0 on.
     """
 
     def __init__(
@@ -42,24 +43,26 @@ class Controller:
         Raises:
             PlanError: an allocation that the jobs or the cluster rule out.
         """
-        nodes = self._scale(view) if view.now_s >= self._next_due_s else None
+        nodes, replicas = self._scale(view) if view.now_s >= self._next_due_s else ({}, {})
         if self._skips and not view.pending.num:
-            return Plan({}, nodes or {}, self._next_due_s) if self._scaling else NOTHING
+            return Plan({}, nodes, self._next_due_s, replicas) if self._scaling else NOTHING
         draft = Draft(view, self._placement)
         self._allocation.allocate(view, draft)
         if self._next_due_s < draft.wake_at_s:
             draft.wake_at_s = self._next_due_s
-        return draft.plan(nodes)
+        return draft.plan(nodes, replicas)
 
-    def _scale(self, view: ClusterView) -> dict[str, int]:
-        wanted = {}
+    def _scale(self, view: ClusterView) -> tuple[dict[str, int], dict[str, int]]:
+        """(nodes by pool, replicas by service) where another number is wanted."""
+        nodes: dict[str, int] = {}
+        replicas: dict[str, int] = {}
         for name, policy in self._scaling.items():
             if view.now_s < self._due_s[name]:
                 continue
-            pool = view.pools[name]
-            count = min(max(policy.desired(pool, view), pool.min_nodes), pool.max_nodes)
-            if count != pool.num_nodes:
-                wanted[name] = count
+            target = view.target(name)
+            count = min(max(policy.desired(target, view), target.min_units), target.max_units)
+            if count != target.num_units:
+                (replicas if name in view.services else nodes)[name] = count
             self._due_s[name] = view.now_s + policy.period_s
         self._next_due_s = min(self._due_s.values())
-        return wanted
+        return nodes, replicas

@@ -18,11 +18,11 @@ import numpy as np
 from policies.controller import Controller
 from policies.job import Job, Placement
 from policies.jobs_view import JobsView
-from policies.metrics_view import METRICS
+from policies.metrics_view import METRICS, SERVICE_METRICS
 from policies.nodes import Nodes, NodeSize
 from policies.plan import Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy
-from policies.view import ClusterView, PoolView
+from policies.view import ClusterView, PoolView, ServiceView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,25 @@ class FakeJob:
     model: str = ""
     cpus_per_gpu: float = 0.0
     memory_gib_per_gpu: float = 0.0
+    service: str = ""  # of a replica
+
+
+class FakeReplica(Job):
+    """A replica of a service."""
+
+    __slots__ = ("_service",)
+    is_replica = True
+    _service: str
+
+    @property
+    def service(self) -> str:
+        return self._service
+
+    @classmethod
+    def of(cls, service: str, *values: Any) -> FakeReplica:
+        replica = cls(*values)
+        replica._service = service
+        return replica
 
 
 @dataclass
@@ -75,6 +94,7 @@ class FakeCluster:
         jobs: by name, in submit order.
         nodes: GPUs of each node, or sizes with CPU and memory.
         draining: numbers of the nodes that take no new gangs.
+        services: whose replicas are among the jobs.
     """
 
     def __init__(
@@ -86,15 +106,21 @@ class FakeCluster:
         now_s: float = 0.0,
         max_nodes: int | None = None,
         has_estimates: bool = True,
+        services: Sequence[ServiceView] = (),
     ) -> None:
         sizes = [NodeSize(size) if isinstance(size, int) else size for size in nodes]
         self._static = _Columns()
         self._specs: dict[int, FakeJob] = {}
         self.jobs: dict[str, Job] = {}
         count = len(sizes) - len(draining)
-        pool = PoolView("default", max((size.num_gpus for size in sizes), default=8), 0, max_nodes or len(sizes))
+        pool = PoolView(
+            name="default", gpus_per_unit=max((size.num_gpus for size in sizes), default=8), min_units=0,
+            max_units=max_nodes or len(sizes),
+        )  # fmt: skip
         pool.num_ready, pool.num_draining = count, len(draining)
-        self._view = ClusterView(JobsView(self._static, has_estimates), Nodes(), {"default": pool})
+        self._view = ClusterView(
+            JobsView(self._static, has_estimates), Nodes(), {"default": pool}, {each.name: each for each in services}
+        )
         for size in sizes:
             self._view.nodes.add(size, "default")
         self.now_s = now_s
@@ -143,7 +169,8 @@ class FakeCluster:
         asked = spec.num_gpus
         low = asked if spec.min_gpus is None else spec.min_gpus
         high = asked if spec.max_gpus is None else spec.max_gpus
-        job = Job(view.jobs, seq, spec.submit_s, asked, low, high, spec.remaining_s)
+        values = (view.jobs, seq, spec.submit_s, asked, low, high, math.inf if spec.service else spec.remaining_s)
+        job = FakeReplica.of(spec.service, *values) if spec.service else Job(*values)
         job.executed_at_since_s = spec.executed_s
         job.service_at_since_gpu_s = spec.executed_s * asked if spec.service_gpu_s is None else spec.service_gpu_s
         ran = bool(spec.executed_s or spec.held)
@@ -184,9 +211,10 @@ class FakeCluster:
         pool.num_ready -= 1
         pool.num_draining += 1
 
-    def measure(self, time_s: float, **values: float) -> None:
+    def measure(self, time_s: float, target: str = "default", **values: float) -> None:
         """One sample of monitoring; metrics that aren't named are 0."""
-        self._view.metrics.add("default", time_s, dict.fromkeys(METRICS, 0.0) | values)
+        names = SERVICE_METRICS if target in self._view.services else METRICS
+        self._view.metrics.add(target, time_s, dict.fromkeys(names, 0.0) | values)
 
     def _left_s(self, job: Job) -> float:
         return job.left_at_anchor_s - job.rate * (self.now_s - job.anchor_s)
@@ -220,8 +248,8 @@ class FakeCluster:
 def random_cluster(seed: int, placement: PlacementPolicy) -> FakeCluster:
     """A cluster with some of everything, its running gangs placed by `placement`; the larger the seed the larger.
 
-    Rigid, moldable and malleable jobs, running, waiting or preempted, with priorities, weights and ties; nodes of
-    several sizes, some draining; in a third of the clusters limits of CPU and memory.
+    Rigid, moldable and malleable jobs, and replicas of a service, running, waiting or preempted, with priorities,
+    weights and ties; nodes of several sizes, some draining; in a third of the clusters limits of CPU and memory.
     """
     rng = np.random.default_rng(seed)
     limited = bool(rng.random() < 1 / 3)
@@ -231,7 +259,11 @@ def random_cluster(seed: int, placement: PlacementPolicy) -> FakeCluster:
         limits = (float(rng.integers(8, 64)), float(rng.integers(16, 256))) if limited else (math.inf, math.inf)
         sizes.append(NodeSize(int(num_gpus), *limits))
     jobs = {f"j{i}": _random_job(rng, limited) for i in range(num_jobs)}
-    cluster = FakeCluster(jobs, sizes, now_s=1000.0, max_nodes=num_nodes + int(rng.integers(0, 5)))
+    service = ServiceView(name="chat", gpus_per_unit=1, min_units=0, max_units=9)
+    service.num_ready = sum(bool(job.service) for job in jobs.values())
+    cluster = FakeCluster(
+        jobs, sizes, now_s=1000.0, max_nodes=num_nodes + int(rng.integers(0, 5)), services=[service]
+    )  # fmt: skip
     cluster.apply(Controller(_Random(rng, float(rng.random())), placement).decide(cluster.view()))
     for job in cluster.jobs.values():
         if job.gpus_held:
@@ -243,20 +275,23 @@ def random_cluster(seed: int, placement: PlacementPolicy) -> FakeCluster:
     for i in range(int(rng.integers(0, 5))):
         values: dict[str, Any] = {name: float(rng.random() * 2) for name in METRICS}
         cluster.measure(1000.0 - 60.0 * (4 - i), **values)
+        load = {name: float(rng.random() * 2) for name in SERVICE_METRICS}
+        cluster.measure(1000.0 - 60.0 * (4 - i), "chat", **load)
     return cluster
 
 
 def _random_job(rng: np.random.Generator, limited: bool) -> FakeJob:
     num_gpus = int(rng.choice([1, 1, 2, 3, 4, 8, 12]))
-    kind = rng.choice(["rigid", "moldable", "malleable"])
-    low = num_gpus if kind == "rigid" else int(rng.integers(1, num_gpus + 1))
-    high = num_gpus if kind == "rigid" else num_gpus + int(rng.integers(0, 9))
+    kind = rng.choice(["rigid", "moldable", "malleable", "replica"], p=[0.3, 0.3, 0.3, 0.1])
+    low = num_gpus if kind in ("rigid", "replica") else int(rng.integers(1, num_gpus + 1))
+    high = num_gpus if kind in ("rigid", "replica") else num_gpus + int(rng.integers(0, 9))
     has_run = rng.random() < 0.6
     return FakeJob(
         num_gpus=num_gpus,
         min_gpus=low,
         max_gpus=high,
         moldable=bool(kind == "moldable"),
+        service="chat" if kind == "replica" else "",
         submit_s=0.0,
         remaining_s=float(rng.integers(1, 50) * 20),
         executed_s=float(rng.integers(1, 40) * 100) if has_run else 0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from policies.jobs_view import JobsView
@@ -17,7 +17,11 @@ class Job:
     everything: `..._at_since_...` values hold at `since_s`, `left_at_anchor_s` at `anchor_s` (which lies ahead of
     `since_s`, and for a while of now, while a restart or rescale lasts). A cluster adds its private state in a
     subclass.
+
+    A replica of a service is a job too, one that never ends by itself: rigid, and without an estimate (inf).
     """
+
+    is_replica: ClassVar[bool] = False
 
     __slots__ = (
         "_jobs",
@@ -68,6 +72,11 @@ class Job:
     @property
     def job_id(self) -> str:
         return str(self._jobs.static.job_id[self.row])
+
+    @property
+    def service(self) -> str:
+        """Of a replica: whose it is."""
+        return ""
 
     @property
     def is_running(self) -> bool:

@@ -135,7 +135,7 @@ _GROUPS: tuple[tuple[tuple[str, ...], int, type], ...] = (
     (("gpus_held", "min_gpus", "max_gpus", "num_gpus"), 1, np.int64),
     (("left_at_anchor_s", "anchor_s", "rate"), 3, np.float64),
     (("since_s", "service_at_since_gpu_s", "executed_at_since_s"), 3, np.float64),
-    (("seq", "row", "priority"), 0, np.int64),
+    (("seq", "row", "priority", "is_replica"), 0, np.int64),
     (("submit_s", "weight", "deadline_s"), 0, np.float64),
 )
 _COLUMN = {name: (group, i) for group, (names, _, _) in enumerate(_GROUPS) for i, name in enumerate(names)}
@@ -231,6 +231,11 @@ class JobsView:
     @property
     def priority(self) -> np.ndarray:
         return self._column("priority")
+
+    @property
+    def is_replica(self) -> np.ndarray:
+        """1 for a replica of a service, 0 for a training job."""
+        return self._column("is_replica")
 
     @property
     def weight(self) -> np.ndarray:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
+from policies.errors import PolicyError
+from policies.registry import nearest
+
 # The names that every monitor uses, simulated or real, and what they mean.
 METRICS = {
     "gpu_utilisation_frac": "busy share of the target's GPUs (held, times how busy the jobs keep them)",
@@ -15,6 +18,21 @@ METRICS = {
     "queue_length": "jobs waiting",
     "queue_age_s": "how long the oldest waiting job has waited",
     "pending_gpus": "GPUs that waiting jobs ask for",
+}
+
+# The same of services; latencies are those of requests answered since the last sample, 0 where there was none.
+SERVICE_METRICS = {
+    "request_rate_per_s": "requests that arrived a second",
+    "request_rate_per_replica_per_s": "the same a ready replica (all of it where there is none)",
+    "concurrency": "requests waiting or being served",
+    "concurrency_per_replica": "the same a ready replica (all of it where there is none)",
+    "queue_length": "requests waiting",
+    "gpu_utilisation_frac": "share of the ready replicas that serve a request",
+    "latency_p50_s": "median time from arrival to the whole answer",
+    "latency_p99_s": "its 99th percentile",
+    "ttft_p99_s": "99th percentile of the time to the first token",
+    "slo_attainment_frac": "share answered within the objective; 1 where none was",
+    "pending_gpus": "GPUs that replicas wait for",
 }
 
 
@@ -38,11 +56,12 @@ class MetricsView:
     def latest(self, target: str, metric: str) -> float | None:
         """The last value measured; None before the first sample."""
         samples = self._samples.get(target)
-        return samples[-1][1][metric] if samples else None
+        return _value(samples[-1][1], metric, target) if samples else None
 
     def mean(self, target: str, metric: str, since_s: float) -> float | None:
         """Mean of the samples taken after `since_s` (exclusive); None if there are none."""
-        values = [values[metric] for time_s, values in self._samples.get(target, ()) if time_s > since_s]
+        samples = self._samples.get(target, ())
+        values = [_value(values, metric, target) for time_s, values in samples if time_s > since_s]
         return sum(values) / len(values) if values else None
 
     def extremes(self, target: str, metric: str, since_s: float) -> tuple[float | None, float | None]:
@@ -55,7 +74,14 @@ class MetricsView:
             return None, None
         values: list[float] = []
         for time_s, sample in reversed(samples):
-            values.append(sample[metric])
+            values.append(_value(sample, metric, target))
             if time_s <= since_s:
                 break
         return min(values), max(values)
+
+
+def _value(sample: Mapping[str, float], metric: str, target: str) -> float:
+    try:
+        return sample[metric]
+    except KeyError:
+        raise PolicyError(f"metric {metric!r} is not measured of {target!r}: {nearest(metric, sample)}") from None

@@ -28,9 +28,13 @@ class Plan:
     allocations: Mapping[Job, Gang] = field(default_factory=dict)  # 0 GPUs: preempt
     nodes: Mapping[str, int] = field(default_factory=dict)  # pool -> wanted number of nodes
     wake_at_s: float = math.inf  # decide again then, even if nothing happens
+    replicas: Mapping[str, int] = field(default_factory=dict)  # service -> wanted number of replicas
+    notices: Mapping[Job, float] = field(
+        default_factory=dict
+    )  # job -> when some of its GPUs will be taken: it may save
 
     def __bool__(self) -> bool:
-        return bool(self.allocations or self.nodes)
+        return bool(self.allocations or self.nodes or self.replicas or self.notices)
 
 
 class Draft:
@@ -44,6 +48,7 @@ class Draft:
         "_is_own",
         "_is_sorted",
         "_last",
+        "_notices",
         "_placement",
         "_revised",
         "_space",
@@ -58,6 +63,7 @@ class Draft:
         self._revised = self._is_sorted = False  # some job given to twice; shrinking gangs known to be first
         self._last: tuple[Job, Placement] | None = None  # placed, and not yet taken from the space
         self._gangs: dict[Job, Gang] = {}
+        self._notices: dict[Job, float] = {}
         self.free_gpus = view.free_gpus  # tentatively; below 0 where draining nodes still run jobs
         self.wake_at_s = math.inf
 
@@ -175,6 +181,14 @@ class Draft:
                 )
         self._is_sorted = not self._revised and len(self._gangs) == len(changes)
 
+    def notify(self, job: Job, at_s: float) -> None:
+        """Tells a running job that a later decision, at `at_s`, will take GPUs from it: it saves its work until then.
+
+        Nothing else changes now, and nothing happens by itself then: the policy is woken, and gives it less.
+        """
+        self._notices[job] = at_s
+        self.wake_at(at_s)
+
     def wake_at(self, time_s: float) -> None:
         """Asks for a decision at a time, whether or not anything happens; the earliest wish counts."""
         self.wake_at_s = min(self.wake_at_s, time_s)
@@ -201,16 +215,16 @@ class Draft:
             self._last = None
         return self._space
 
-    def plan(self, nodes: Mapping[str, int] | None = None) -> Plan:
+    def plan(self, nodes: Mapping[str, int] | None = None, replicas: Mapping[str, int] | None = None) -> Plan:
         """The draft as a plan: changes only, shrinking gangs first."""
         gangs = self._gangs
-        if not gangs and not nodes and self.wake_at_s == math.inf:
+        if not gangs and not nodes and not replicas and self.wake_at_s == math.inf:
             return NOTHING
         if self._revised:  # some job may be back at what it holds
             gangs = {job: gang for job, gang in gangs.items() if gang != (job.gpus_held, job.nodes)}
         if len(gangs) > 1 and not self._is_sorted:
             gangs = dict(sorted(gangs.items(), key=_growth))
-        return Plan(gangs, nodes or {}, self.wake_at_s)
+        return Plan(gangs, nodes or {}, self.wake_at_s, replicas or {}, self._notices)
 
 
 NOTHING = Plan()

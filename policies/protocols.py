@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from policies.job import Job, Placement
 from policies.nodes import Space
 from policies.plan import Draft
-from policies.view import ClusterView, PoolView
+from policies.view import ClusterView, Target
 
 
 @runtime_checkable
@@ -45,6 +45,6 @@ class ScalingPolicy(Protocol):
         """How often it is asked; inf: only once, at the start."""
         ...
 
-    def desired(self, target: PoolView, view: ClusterView) -> int:
+    def desired(self, target: Target, view: ClusterView) -> int:
         """The wanted number of units; the controller keeps it within the target's bounds."""
         ...

@@ -35,7 +35,7 @@ from policies.placement.pooled import Pooled
 from policies.placement.spread import Spread
 from policies.plan import Draft, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
-from policies.view import ClusterView
+from policies.view import ClusterView, ServiceView, Target
 
 try:
     import pytest
@@ -73,10 +73,12 @@ def violations(view: ClusterView, plan: Plan) -> list[str]:
     limit = view.capacity_gpus + view.nodes.closed_held_gpus
     if wanted > max(held, limit):  # pooled: more is held than open nodes have while others drain
         found.append(f"{wanted} GPUs are to be held of {limit}")
-    for name, count in plan.nodes.items():
-        pool = view.pools[name]
-        if not pool.min_nodes <= count <= pool.max_nodes:
-            found.append(f"pool {name} is to have {count} nodes, not {pool.min_nodes}..{pool.max_nodes}")
+    for name, count in (*plan.nodes.items(), *plan.replicas.items()):
+        target = view.target(name)
+        if not target.min_units <= count <= target.max_units:
+            found.append(f"{name} is to have {count} units, not {target.min_units}..{target.max_units}")
+    found += [f"{job!r} is to lose GPUs at {at_s}, which is now" for job, at_s in plan.notices.items() if
+              at_s <= view.now_s]  # fmt: skip
     return found
 
 
@@ -113,7 +115,17 @@ def state(view: ClusterView) -> dict[str, Any]:
     """Everything that a policy can see, as plain values: to find out whether it has changed any of it."""
     nodes = view.nodes
     job_fields = [name for name in Job.__slots__ if name != "_jobs"]
-    columns = ("gpus_held", "num_gpus", "min_gpus", "max_gpus", "weight", "priority", "submit_s", "last_change_s")
+    columns = (
+        "gpus_held",
+        "num_gpus",
+        "min_gpus",
+        "max_gpus",
+        "weight",
+        "priority",
+        "submit_s",
+        "last_change_s",
+        "is_replica",
+    )
     return {
         "free_gpus": view.free_gpus,
         "jobs": [[getattr(job, name) for name in job_fields] for job in view.jobs],
@@ -121,6 +133,7 @@ def state(view: ClusterView) -> dict[str, Any]:
         "pending": [job.seq for job in view.pending],
         "nodes": copy.deepcopy((nodes.free, nodes.masks, nodes.open_mask, nodes.cpus_free, nodes.memory_free_gib)),
         "pools": copy.deepcopy(view.pools),
+        "services": copy.deepcopy(view.services),
         "metrics": copy.deepcopy(view.metrics.__dict__),
     }
 
@@ -275,7 +288,12 @@ class PlacementPolicyContract(_Contract):
 
 
 class ScalingPolicyContract(_Contract):
-    """For a scaling policy."""
+    """For a scaling policy.
+
+    `scales`: what it can scale, of the pool `default` and the service `chat`: which metrics it reads decides.
+    """
+
+    scales: tuple[str, ...] = ("default",)
 
     def test_it_has_the_protocol(self, policy: ScalingPolicy) -> None:
         assert isinstance(policy, ScalingPolicy)
@@ -287,23 +305,29 @@ class ScalingPolicyContract(_Contract):
         for seed in range(self.num_clusters):
             view = random_cluster(seed, Pooled()).view()
             before = state(view)
-            with _no_clocks(monkeypatch):
-                wanted = copy.deepcopy(policy).desired(view.pools["default"], view)
-            assert state(view) == before, f"the view has changed; {_again(seed, Pooled())}"
-            assert isinstance(wanted, int | np.integer), f"{wanted!r} nodes; {_again(seed, Pooled())}"
-            assert wanted == copy.deepcopy(policy).desired(view.pools["default"], view), _again(seed, Pooled())
+            for target in self._targets(view):
+                with _no_clocks(monkeypatch):
+                    wanted = copy.deepcopy(policy).desired(target, view)
+                assert state(view) == before, f"the view has changed; {_again(seed, Pooled())}"
+                assert isinstance(wanted, int | np.integer), f"{wanted!r} units; {_again(seed, Pooled())}"
+                assert wanted == copy.deepcopy(policy).desired(target, view), _again(seed, Pooled())
+
+    def _targets(self, view: ClusterView) -> list[Target]:
+        return [view.target(name) for name in ("default", "chat") if name in self.scales]
 
     def test_plans_keep_to_the_bounds_and_the_period(self, policy: ScalingPolicy) -> None:
         for seed in range(self.num_clusters):
             view = random_cluster(seed, Pooled()).view()
-            controller = Controller(_Nothing(), Pooled(), {"default": copy.deepcopy(policy)})
+            controller = Controller(_Nothing(), Pooled(), {self.scales[0]: copy.deepcopy(policy)})
             plan = controller.decide(view)
             assert not violations(view, plan), _again(seed, Pooled())
             assert plan.wake_at_s == view.now_s + policy.period_s or policy.period_s == math.inf
 
     def test_without_measurements(self, policy: ScalingPolicy) -> None:
-        view = FakeCluster({"a": FakeJob()}, nodes=[8, 8], max_nodes=4).view()
-        assert policy.desired(view.pools["default"], view) >= 0
+        service = ServiceView(name="chat", gpus_per_unit=1, min_units=0, max_units=9)
+        view = FakeCluster({"a": FakeJob()}, nodes=[8, 8], max_nodes=4, services=[service]).view()
+        for target in self._targets(view):
+            assert policy.desired(target, view) >= 0
 
 
 class _Nothing:

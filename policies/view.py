@@ -9,38 +9,57 @@ from policies.metrics_view import MetricsView
 from policies.nodes import Nodes
 
 
-@dataclass(slots=True)
-class PoolView:
-    """A node pool: nodes of one size and price that a scaling policy may add to and take from."""
+@dataclass(slots=True, kw_only=True)
+class Target:
+    """Something that a scaling policy adds units to and takes units from: nodes of a pool, replicas of a service."""
 
     name: str
-    gpus_per_node: int
-    min_nodes: int
-    max_nodes: int
-    usd_per_node_h: float = 0.0
-    num_ready: int = 0  # take jobs
-    num_starting: int = 0  # ordered, and not yet ready
-    num_draining: int = 0  # finish what they run, then go
+    gpus_per_unit: int
+    min_units: int
+    max_units: int
+    usd_per_unit_h: float = 0.0
+    num_ready: int = 0  # take jobs, or requests
+    num_starting: int = 0  # asked for, and not yet ready
+    num_draining: int = 0  # finish what they have, then go
 
     @property
-    def num_nodes(self) -> int:
+    def num_units(self) -> int:
         """Ready or on the way: what a wanted number is compared with."""
         return self.num_ready + self.num_starting
+
+
+@dataclass(slots=True, kw_only=True)
+class PoolView(Target):
+    """A node pool: its units are nodes of one size and price."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ServiceView(Target):
+    """An inference service: its units are replicas, each a gang of GPUs (`jobs` has them beside the training jobs)."""
+
+    num_pending: int = 0  # of those starting: wait for GPUs
 
 
 class ClusterView:
     """The state of a cluster at a decision: read-only, live, no copies. Valid only while the decision lasts."""
 
-    __slots__ = ("free_gpus", "jobs", "metrics", "nodes", "now_s", "pending", "pools")
+    __slots__ = ("free_gpus", "jobs", "metrics", "nodes", "now_s", "pending", "pools", "services")
 
-    def __init__(self, jobs: JobsView, nodes: Nodes, pools: dict[str, PoolView]) -> None:
+    def __init__(
+        self, jobs: JobsView, nodes: Nodes, pools: dict[str, PoolView], services: dict[str, ServiceView] | None = None
+    ) -> None:
         self.now_s = 0.0
-        self.jobs = jobs  # pending and running, rows and columns
+        self.jobs = jobs  # pending and running, rows and columns; replicas of services among them
         self.pending = Pending()  # jobs that hold nothing, in submit order
         self.nodes = nodes
         self.pools = pools
+        self.services = services or {}
         self.metrics = MetricsView()  # what monitoring has measured
         self.free_gpus = 0  # on open nodes; with pooled placement below 0 while draining nodes still run jobs
+
+    def target(self, name: str) -> Target:
+        """The service or pool of a name."""
+        return self.services.get(name) or self.pools[name]
 
     @property
     def capacity_gpus(self) -> int:

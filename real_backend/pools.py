@@ -94,7 +94,7 @@ class LivePools(NodePools):
         self._provider.delete(name)
         self.failures.append(f"node {name} was lost at {self._clock.now:.1f} s")
         if not was_draining:
-            self.scale(node.pool.name, view.num_nodes + 1)
+            self.scale(node.pool.name, view.num_units + 1)
         return node.index
 
     def stillborn(self, name: str, why: str) -> None:

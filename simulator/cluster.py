@@ -72,6 +72,7 @@ class Cluster(ABC):
         self.num_starts = 0  # and rescales
         # Set by whoever puts the parts together: what scales pools, and what is to be told.
         self.scale: Callable[[str, int], None] = _no_pools
+        self.scale_service: Callable[[str, int], None] = _no_services
         self.draining: Sequence[object] = ()  # nodes that wait for their jobs to go ...
         self.release_drained: Callable[[], None] = _nothing  # ... and what lets them go
         self.learn: Callable[[int], None] | None = None  # from a finished job
@@ -97,6 +98,12 @@ class Cluster(ABC):
         if plan.nodes:
             for pool, count in plan.nodes.items():
                 self.scale(pool, count)
+        if plan.replicas:
+            for service, count in plan.replicas.items():
+                self.scale_service(service, count)
+        for job, at_s in plan.notices.items():
+            if job.gpus_held and at_s > self._clock._now:
+                job.noticed_s = min(job.noticed_s, self._clock._now)  # type: ignore[attr-defined]
 
     # ---- what happens
     def submit(self, job: SimJob) -> None:
@@ -159,7 +166,7 @@ class Cluster(ABC):
                 if not plan.wake_at_s > now_s:
                     raise PlanError(f"wake_at_s={plan.wake_at_s}: must lie in the future (now {now_s:g} s)")
                 self._decision.set(self._round_of(plan.wake_at_s))
-            if plan.allocations or plan.nodes:
+            if plan:
                 self.num_idle = 0
                 self.apply(plan)
                 self._record_decision(
@@ -212,6 +219,10 @@ class Cluster(ABC):
 
 def _no_pools(pool: str, count: int) -> None:
     raise SimulationError(f"a plan scales pool {pool!r}, but this cluster has no pools to scale")
+
+
+def _no_services(service: str, count: int) -> None:
+    raise SimulationError(f"a plan scales service {service!r}, but this cluster has no services")
 
 
 def _nothing(*_: object) -> None:

@@ -23,7 +23,7 @@ class MoveCosts:
     goes on at its old rate until they are in, and then all wait for `stall_s`, in which the new gang is formed; a gang
     that shrinks only stalls (not part of a job's `overhead_gpu_s`). `preempt=checkpoint` saves the work at a
     preemption; `lose` falls back to the job's last checkpoint of its own (`checkpoint_interval_s`), or to its last
-    move.
+    move, unless the job was told `save_s` or longer before (`Plan.notices`) and has saved its work since.
     """
 
     start_s: float = 0.0
@@ -32,9 +32,10 @@ class MoveCosts:
     rescale: str = "restart_all"
     preempt: str = "checkpoint"
     stall_s: float = 0.0
+    save_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("start_s", "restart_s", "rescale_s", "stall_s"):
+        for name in ("start_s", "restart_s", "rescale_s", "stall_s", "save_s"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"overheads.{name}={getattr(self, name)}: must be a number of seconds, 0 or more")
         for name, known in (("rescale", ("restart_all", "in_place")), ("preempt", ("checkpoint", "lose"))):

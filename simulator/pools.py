@@ -113,7 +113,13 @@ class NodePools:
         self._starting: dict[str, list[Node]] = {name: [] for name in specs}
         self._ready: dict[int, Node] = {}  # by index
         self.views = {
-            name: PoolView(name, spec.gpus_per_node, spec.fewest, spec.most, spec.usd_per_node_h)
+            name: PoolView(
+                name=name,
+                gpus_per_unit=spec.gpus_per_node,
+                min_units=spec.fewest,
+                max_units=spec.most,
+                usd_per_unit_h=spec.usd_per_node_h,
+            )
             for name, spec in specs.items()
         }
         self._begin()
@@ -130,7 +136,7 @@ class NodePools:
 
     def scale(self, name: str, count: int) -> None:
         """Orders, cancels or drains nodes until ready and starting ones make `count`."""
-        missing = count - self.views[name].num_nodes
+        missing = count - self.views[name].num_units
         if missing > 0:
             for node in [node for node in self.draining if node.pool.name == name][::-1][:missing]:
                 self._undrain(node)

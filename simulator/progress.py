@@ -24,6 +24,7 @@ class SimJob(Job):
         "joining_rate",
         "left_s",
         "lost_s",
+        "noticed_s",
         "num_rescales",
         "overhead_gpu_s",
         "paused_gpus",
@@ -53,7 +54,7 @@ class SimJob(Job):
         self.overhead_gpu_s = self.lost_s = 0.0
         self.left_at_anchor_s = estimate_s
         self.left_s = duration_s
-        self.finish_s = self.first_start_s = math.inf
+        self.finish_s = self.first_start_s = self.noticed_s = math.inf  # told that GPUs will be taken
 
     def settle(self, now_s: float) -> None:
         """Books what happened since the last change, up to now."""
@@ -143,7 +144,8 @@ class SimJob(Job):
     def preempt(self, now_s: float, checkpoint_interval_s: float, costs: MoveCosts) -> None:
         """Gives up all GPUs (settled before), and with `preempt=lose` the work since its last checkpoint."""
         self.num_preemptions += 1
-        if costs.preempt == "lose" and now_s > self.anchor_s:
+        has_saved = self.noticed_s + costs.save_s <= now_s
+        if costs.preempt == "lose" and now_s > self.anchor_s and not has_saved:
             since_s = math.fmod(now_s - self.anchor_s, checkpoint_interval_s)
             lost_s = self.rate * since_s
             self.left_s += lost_s
@@ -153,6 +155,7 @@ class SimJob(Job):
 
     def stop(self, now_s: float) -> None:
         """Holds nothing from now on."""
+        self.noticed_s = math.inf
         self.rate = self.joining_rate = 0.0
         self.anchor_s = now_s
         self.finish_s = math.inf

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from policies.registry import register
-from policies.view import ClusterView, PoolView
+from policies.view import ClusterView, Target
 
 
 @register("scaling", "static")
@@ -17,5 +17,5 @@ class Static:
 
     period_s: ClassVar[float] = math.inf
 
-    def desired(self, target: PoolView, view: ClusterView) -> int:
-        return target.num_nodes
+    def desired(self, target: Target, view: ClusterView) -> int:
+        return target.num_units

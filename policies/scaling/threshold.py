@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 
 from policies.errors import PolicyError
-from policies.metrics_view import KEEP_S, METRICS
+from policies.metrics_view import KEEP_S, METRICS, SERVICE_METRICS
 from policies.registry import nearest, register
-from policies.view import ClusterView, PoolView
+from policies.view import ClusterView, Target
 
 
 @register("scaling", "threshold")
@@ -18,8 +18,9 @@ class Threshold:
 
     A bound counts as crossed only if every sample that stood in the last `sustained_s` lies beyond it, and measuring
     began before. After a step the policy rests: no step out for `cooldown_out_s` after one out, no step in for
-    `cooldown_in_s` after any step. `metric` is any name in `policies.metrics_view.METRICS`. The bounds on the count
-    are the target's unless `min_units` or `max_units` narrow them.
+    `cooldown_in_s` after any step. `metric` is any name in `policies.metrics_view`: in METRICS for a
+    pool, in SERVICE_METRICS for a service. The bounds on the count are the target's unless `min_units` or `max_units`
+    narrow them.
     """
 
     metric: str = "gpu_allocation_frac"
@@ -37,8 +38,9 @@ class Threshold:
     _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise PolicyError(f"threshold: unknown metric {self.metric!r}: {nearest(self.metric, METRICS)}")
+        known = {**METRICS, **SERVICE_METRICS}
+        if self.metric not in known:
+            raise PolicyError(f"threshold: unknown metric {self.metric!r}: {nearest(self.metric, known)}")
         rules = {
             "lower": (self.lower, self.lower < self.upper, "must be less than upper"),
             "step_out": (self.step_out, self.step_out >= 0, "must be 0 or more"),
@@ -59,8 +61,8 @@ class Threshold:
         if self.max_units is not None and self.max_units < self.min_units:
             raise PolicyError(f"threshold: max_units={self.max_units}: must not be less than min_units")
 
-    def desired(self, target: PoolView, view: ClusterView) -> int:
-        now_s, count = view.now_s, target.num_nodes
+    def desired(self, target: Target, view: ClusterView) -> int:
+        now_s, count = view.now_s, target.num_units
         low, high = view.metrics.extremes(target.name, self.metric, now_s - self.sustained_s)
         wanted = count
         if low is None or high is None:
@@ -69,8 +71,8 @@ class Threshold:
             wanted = count + self.step_out
         elif high < self.lower and now_s >= max(self._last_in_s, self._last_out_s) + self.cooldown_in_s:
             wanted = count - self.step_in
-        most = target.max_nodes if self.max_units is None else min(self.max_units, target.max_nodes)
-        wanted = min(max(wanted, self.min_units, target.min_nodes), most)
+        most = target.max_units if self.max_units is None else min(self.max_units, target.max_units)
+        wanted = min(max(wanted, self.min_units, target.min_units), most)
         if wanted > count:
             self._last_out_s = now_s
         elif wanted < count:

@@ -37,10 +37,18 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
 }
 
 
-def cases(kind: str) -> Iterator[Any]:
+# Scaling policies that scale replicas too, with options under which they do.
+SERVICE_OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "static": [{}],
+    "threshold": [{"metric": "concurrency_per_replica", "lower": 0.5, "upper": 1.5}],
+}
+
+
+def cases(kind: str, only: dict[str, list[dict[str, Any]]] | None = None) -> Iterator[Any]:
     """Every registered policy of a kind; one that isn't listed above with its defaults."""
-    for name in registry.names(kind):
-        for options in OPTIONS[kind].get(name, [{}]):
+    listed = OPTIONS[kind] if only is None else only
+    for name in registry.names(kind) if only is None else only:
+        for options in listed.get(name, [{}]):
             said = ",".join(f"{key}={value}" for key, value in options.items())
             yield pytest.param((name, options), id=f"{name}({said})")
 
@@ -61,6 +69,15 @@ class TestPlacement(PlacementPolicyContract):
 
 class TestScaling(ScalingPolicyContract):
     @pytest.fixture(params=cases("scaling"))
+    def policy(self, request: pytest.FixtureRequest) -> Any:
+        name, options = request.param
+        return registry.create("scaling", name, **options)
+
+
+class TestScalingOfServices(ScalingPolicyContract):
+    scales = ("chat",)
+
+    @pytest.fixture(params=cases("scaling", SERVICE_OPTIONS))
     def policy(self, request: pytest.FixtureRequest) -> Any:
         name, options = request.param
         return registry.create("scaling", name, **options)

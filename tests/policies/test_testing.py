@@ -145,7 +145,7 @@ def test_a_scaling_policy_that_wants_half_a_node_is_found(monkeypatch: pytest.Mo
     policy = StartsAll()
     policy.period_s, policy.desired = 60.0, lambda target, view: 1.5  # type: ignore[attr-defined]
     test = "test_wishes_are_whole_and_the_view_is_left_alone"
-    with pytest.raises(AssertionError, match=r"1\.5 nodes"):
+    with pytest.raises(AssertionError, match=r"1\.5 units"):
         contract(test, policy, monkeypatch, suite=ScalingPolicyContract)
 
 
@@ -167,7 +167,7 @@ def test_violations_names_each() -> None:
     assert "not each there once" in said(Plan({b: (2, ((0, 1), (0, 1)))}))
     assert "is not active" in said(Plan({gone: (1, ())}))
     assert "wake_at_s=9.0, but it is 10.0 already" in said(Plan(wake_at_s=9.0))
-    assert "pool default is to have 3 nodes, not 0..2" in said(Plan(nodes={"default": 3}))
+    assert "default is to have 3 units, not 0..2" in said(Plan(nodes={"default": 3}))
     full = FakeCluster({f"j{i}": FakeJob(num_gpus=4) for i in range(3)})
     everything = Plan(dict.fromkeys(full.jobs.values(), (4, ((0, 4),))))
     assert "node 0 is to give 12 of 8 GPUs" in "; ".join(violations(full.view(), everything))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_runs import job, jobs_of, run_jobs, steps, times
 
-from policies import ClusterView, PoolView
+from policies import ClusterView, Target
 from simulator.metrics import summarise
 from simulator.pools import PoolSpec
 
@@ -23,7 +23,7 @@ class Wishes:
     period_s: ClassVar[float] = 10.0
     seen: list[tuple[float, int]] = field(default_factory=list)
 
-    def desired(self, target: PoolView, view: ClusterView) -> int:
+    def desired(self, target: Target, view: ClusterView) -> int:
         return [count for time_s, count in self.counts.items() if time_s <= view.now_s][-1]
 
 
