@@ -28,6 +28,7 @@ class SimJob(Job):
         "num_rescales",
         "overhead_gpu_s",
         "paused_gpus",
+        "record",
     )
 
     def __init__(
@@ -43,7 +44,7 @@ class SimJob(Job):
     ) -> None:
         # Job.__init__, written out: at 100,000 jobs a second the call counts.
         self._jobs = jobs
-        self.row = self.seq = row
+        self.row = self.seq = self.record = row  # record: its number in the table allocations
         self.submit_s = self.since_s = self.anchor_s = submit_s
         self.num_gpus = num_gpus
         self.min_gpus = min_gpus

@@ -25,12 +25,11 @@ import pyarrow.parquet as pq
 from policies import METRICS, Placement
 from simulator.pools import Node
 from simulator.progress import SimJob
+from simulator.tables import PARQUET, RowWriter
 from workloads import JobTable
 
 STATES = ("finished", "running", "pending", "rejected", "not_submitted", "failed")
 FINISHED, RUNNING, PENDING, REJECTED, NOT_SUBMITTED, FAILED = range(len(STATES))
-_FLUSH_NUMBERS = 1 << 18
-_PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
 
 ALLOCATIONS = pa.schema(
     [
@@ -54,47 +53,6 @@ DECISIONS = pa.schema(
     ]
 )
 METRIC_SAMPLES = pa.schema([("time_s", pa.float64()), ("pool", pa.int32()), *((m, pa.float64()) for m in METRICS)])
-
-
-class RowWriter:
-    """Rows of numbers laid end to end, turned into columns a batch at a time.
-
-    `numbers.extend((...))` of a row is what the engine can do fastest, and nothing stays that the garbage collector
-    would look at (tests/benchmarks/test_fifo.py). Batches go to a parquet file, or are kept where no path is given.
-    """
-
-    def __init__(self, schema: pa.Schema, path: Path | None) -> None:
-        self._schema = schema
-        self._fields = [field for field in schema if not pa.types.is_list(field.type)]
-        self.numbers: list[float] = []  # in the schema's order, lists left out
-        self._batches: list[pa.RecordBatch] = []
-        self._writer = pq.ParquetWriter(path, schema, **_PARQUET) if path else None
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.numbers) >= _FLUSH_NUMBERS
-
-    def flush(self) -> None:
-        """Turns the rows so far into a batch."""
-        if self.numbers:
-            batch = pa.RecordBatch.from_arrays(self._columns(), schema=self._schema)
-            if self._writer:
-                self._writer.write_batch(batch)
-            else:
-                self._batches.append(batch)
-
-    def close(self) -> pa.Table | None:
-        """Ends the file; the table where there is none."""
-        self.flush()
-        if self._writer:
-            self._writer.close()
-            return None
-        return pa.Table.from_batches(self._batches, schema=self._schema)
-
-    def _columns(self) -> list[pa.Array]:
-        rows = np.array(self.numbers, np.float64).reshape(-1, len(self._fields))  # exact up to 2^53
-        self.numbers.clear()
-        return [pa.array(rows[:, i].astype(f.type.to_pandas_dtype())) for i, f in enumerate(self._fields)]
 
 
 class AllocationWriter(RowWriter):
@@ -186,7 +144,7 @@ class Recorder:
     def _keep(self, name: str, table: pa.Table) -> pa.Table | None:
         if self._folder is None:
             return table
-        pq.write_table(table, self._folder / f"{name}.parquet", **_PARQUET)
+        pq.write_table(table, self._folder / f"{name}.parquet", **PARQUET)
         return None
 
     def _jobs_table(self) -> pa.Table:

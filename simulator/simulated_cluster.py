@@ -39,6 +39,7 @@ class SimulatedCluster(Cluster):
         self._max_idle_moves = max_idle_moves
         self._finishes: list[tuple[float, int, SimJob]] = []
         self._num_running = 0
+        self.num_replicas = 0  # of the active jobs
         self._record_allocation = recorder.allocations.numbers.extend
         self._record_placement = recorder.allocations.placements.append
         self._record_finish = recorder.finish
@@ -72,7 +73,7 @@ class SimulatedCluster(Cluster):
                 break
             heappop(heap)
         if freed:
-            if self._jobs.is_empty:
+            if len(self._jobs) == self.num_replicas:
                 self.on_empty()
             self.request_decision(freed=True)
 
@@ -93,7 +94,7 @@ class SimulatedCluster(Cluster):
         job.finish_s = math.inf
         self._jobs.drop(job)
         row = job.row
-        self._record_allocation((now_s, row, 0, 0.0, 0.0, 0.0))
+        self._record_allocation((now_s, job.record, 0, 0.0, 0.0, 0.0))
         self._record_placement(())
         self._record_finish(job, now_s, job.service_at_since_gpu_s + held * (now_s - since_s))
         self._num_running -= 1
@@ -116,7 +117,7 @@ class SimulatedCluster(Cluster):
         pause_s = 0.0
         if gpus:
             rate = 1.0
-            if self._rates_differ or gpus != job.num_gpus:
+            if (self._rates_differ and not job.is_replica) or gpus != job.num_gpus:
                 name = self._table.model[job.row] if self._one_model is None else self._one_model
                 rate = self._speeds.rate(name, job.num_gpus, gpus, len(placement))
             if held:
@@ -126,11 +127,34 @@ class SimulatedCluster(Cluster):
                 self._pending.remove(job)
                 self._num_running += 1
             self.num_starts = pushed = self.num_starts + 1
-            heappush(self._finishes, (job.finish_s, pushed, job))
+            if job.finish_s < math.inf:
+                heappush(self._finishes, (job.finish_s, pushed, job))
         else:
             job.preempt(now_s, self._table.checkpoint_interval_s[job.row], costs)
             self._pending.add(job)
             self._num_running -= 1
         self._book_gang(job, gpus, placement)
-        self._record_allocation((now_s, job.row, gpus, job.rate, pause_s, job.left_s))
+        self._record_allocation((now_s, job.record, gpus, job.rate, pause_s, job.left_s))
         self._record_placement(placement)
+
+    # ---- replicas of services
+    def submit_replica(self, replica: SimJob) -> None:
+        """A replica asks for GPUs; whoever submits it requests a decision."""
+        self.num_replicas += 1
+        self.submit(replica)
+
+    def withdraw(self, replica: SimJob) -> None:
+        """A replica is no longer wanted: it gives back what it holds, or no longer waits."""
+        now_s = self._clock._now
+        if replica.gpus_held:
+            replica.settle(now_s)
+            replica.stop(now_s)
+            self._book_gang(replica, 0, ())
+            self._num_running -= 1
+            self._record_allocation((now_s, replica.record, 0, 0.0, 0.0, math.inf))
+            self._record_placement(())
+        else:
+            self._pending.remove(replica)
+        self._jobs.drop(replica)
+        self.num_replicas -= 1
+        self.num_idle = 0

@@ -188,6 +188,23 @@ class JobTable:
             )
         return table.take(data["submit_s"].argsort(kind="stable")) if back.any() else table
 
+    @classmethod
+    def none(cls) -> JobTable:
+        """No jobs at all."""
+        return cls.from_specs([JobSpec(job_id="", submit_s=0.0, num_gpus=1, duration_s=1.0)]).take(slice(0))
+
+    def then(self, other: JobTable) -> JobTable:
+        """These jobs, and the rows of another table behind them; not sorted anew."""
+        columns: dict[str, Any] = {}
+        for name in COLUMNS:
+            mine, others = getattr(self, name), getattr(other, name)
+            if isinstance(mine, Labels):
+                texts = [np.asarray(each.names, object)[each.codes] for each in (mine, others)]
+                columns[name] = Labels.of(np.concatenate(texts), len(self) + len(other))
+            else:
+                columns[name] = np.concatenate((mine, others))
+        return JobTable(**columns)
+
     @staticmethod
     def _ids(given: Any, num_rows: int, reject: Any) -> np.ndarray:
         if given is None:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import ConfigError
-from simulator.serving.histogram import NUM_BINS, LatencyHistogram, bins_of
+from simulator.serving.histogram import NUM_BINS, LatencyHistogram, bins_of, middles_s
 from simulator.serving.outcome import Counts, Served
 
 _COARSE = 16  # histogram bins in one of the heat map: 37% wide
+HEAT_BINS = -(-NUM_BINS // _COARSE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +52,13 @@ class ServiceStatistics:
     """
 
     def __init__(self, objective: Objective, has_tokens: bool, heat_s: float = 600.0) -> None:
-        self._objective, self._heat_s = objective, heat_s
+        self._objective, self.heat_s = objective, heat_s
         self.latency, self.ttft, self.per_token = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
         self.has_tokens = has_tokens
         self.num_in_time = 0
         self.answered = np.zeros(0, np.int64)  # by minute
         self.in_time = np.zeros(0, np.int64)
-        self.heat = np.zeros((0, -(-NUM_BINS // _COARSE)), np.int32)
+        self.heat = np.zeros((0, HEAT_BINS), np.int32)
         self._failed = 0  # booked so far
 
     def add(self, served: Served) -> None:
@@ -89,7 +90,7 @@ class ServiceStatistics:
             self._failed = failed
 
     def _add_heat(self, arrival_s: np.ndarray, latency_s: np.ndarray) -> None:
-        row, column = (arrival_s / self._heat_s).astype(np.int64), bins_of(latency_s) // _COARSE
+        row, column = (arrival_s / self.heat_s).astype(np.int64), bins_of(latency_s) // _COARSE
         num_rows, num_columns = max(len(self.heat), int(row.max()) + 1), self.heat.shape[1]
         more = np.bincount(row * num_columns + column, minlength=num_rows * num_columns).reshape(num_rows, num_columns)
         more[: len(self.heat)] += self.heat
@@ -126,6 +127,13 @@ class ServiceStatistics:
             "slo_attainment_frac": self.attainment_frac,
             "slo_minutes_in_violation": self.minutes_in_violation,
         }
+
+
+def heat_middles_s() -> np.ndarray:
+    """The middle of each bin of the heat map, seconds; shape (HEAT_BINS,)."""
+    middles = middles_s()
+    first = np.arange(HEAT_BINS) * _COARSE
+    return np.sqrt(middles[first] * middles[np.minimum(first + _COARSE, NUM_BINS) - 1])
 
 
 def _spread(name: str, of: LatencyHistogram) -> dict[str, float]:

@@ -1,0 +1,194 @@
+"""All services of a run, put together and recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from policies import JobsView, MetricsView, ServiceView
+from simulator.clock import Clock
+from simulator.errors import ConfigError
+from simulator.serving.feed import Feed
+from simulator.serving.models import make_model
+from simulator.serving.records import SAMPLES, heat_table, latency_table, replica_table, request_table
+from simulator.serving.replica import Replica
+from simulator.serving.service import Service
+from simulator.serving.spec import ServiceSpec
+from simulator.simulated_cluster import SimulatedCluster
+from simulator.tables import RowWriter
+from workloads import JobTable
+from workloads.requests import RequestSource
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """A service and its requests, as a scenario has them."""
+
+    spec: ServiceSpec
+    requests: RequestSource
+
+    def __post_init__(self) -> None:
+        if self.spec.has_tokens and not self.requests.has_tokens:
+            raise ConfigError(
+                f"service {self.spec.name!r}: service.model={self.spec.model} needs requests with tokens: set "
+                "requests.prompt_tokens and requests.output_tokens, or read a trace that has them"
+            )
+
+
+def views_of(plans: Sequence[ServicePlan]) -> dict[str, ServiceView]:
+    """What policies see of services before they begin."""
+    return {
+        plan.spec.name: ServiceView(
+            name=plan.spec.name,
+            gpus_per_unit=plan.spec.gpus_per_replica,
+            min_units=plan.spec.fewest,
+            max_units=plan.spec.most,
+        )
+        for plan in plans
+    }
+
+
+def with_replicas(jobs: JobTable, plans: Sequence[ServicePlan]) -> JobTable:
+    """The jobs, and behind them a row for the replicas of each service."""
+    if not plans:
+        return jobs
+    return jobs.then(JobTable.from_specs([plan.spec.job_spec() for plan in plans]))
+
+
+class Services:
+    """The services of a run.
+
+    Args:
+        num_jobs: rows of the trace; in the table allocations replicas are numbered from there on.
+        streams: gives the random stream of a purpose.
+        on_over: called when all have served all there was.
+        on_tick: called at every sample.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[ServicePlan],
+        num_jobs: int,
+        clock: Clock,
+        cluster: SimulatedCluster,
+        jobs: JobsView,
+        views: Mapping[str, ServiceView],
+        metrics: MetricsView,
+        streams: Callable[[str], np.random.Generator],
+        delay_s: float,
+        folder: Path | None,
+        on_over: Callable[[], None],
+        on_tick: Callable[[], None],
+    ) -> None:
+        self._num_jobs, self._jobs, self._on_over, self._on_tick = num_jobs, jobs, on_over, on_tick
+        self._folder = folder
+        self._num_replicas = 0
+        self._row = {plan.spec.name: num_jobs + index for index, plan in enumerate(plans)}
+        self._width = {plan.spec.name: plan.spec.gpus_per_replica for plan in plans}
+        self._index = {plan.spec.name: index for index, plan in enumerate(plans)}
+        self._samples = RowWriter(SAMPLES, folder and folder / "service_metrics.parquet") if plans else None
+        self._of: dict[str, Service] = {}
+        for plan in plans:
+            spec = plan.spec
+            rng = streams(f"service {spec.name}")
+            startup_rng, model_rng = rng.spawn(2)
+            self._of[spec.name] = Service(
+                spec,
+                Feed(plan.requests, streams(f"requests {spec.name}")),
+                make_model(spec.model, spec.requests, model_rng, spec.service_times, spec.batch, spec.llm),
+                views[spec.name],
+                clock,
+                cluster,
+                metrics,
+                startup_rng,
+                self._new_replica,
+                delay_s,
+                self._one_is_over,
+                self._record,
+            )
+
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
+    def scale(self, name: str, count: int) -> None:
+        """Moves a service towards a number of replicas."""
+        self._of[name].scale(count)
+
+    def move_off(self, node: int) -> None:
+        """A node drains."""
+        for service in self._of.values():
+            service.move_off(node)
+
+    @property
+    def are_over(self) -> bool:
+        """True once every request that ever comes has been answered or given up."""
+        return all(service.is_over for service in self._of.values())
+
+    @property
+    def are_streaming(self) -> bool:
+        """Whether requests are still to come."""
+        return any(service.is_streaming for service in self._of.values())
+
+    @property
+    def num_settled(self) -> int:
+        """Requests whose fate is known."""
+        return sum(service.num_settled for service in self._of.values())
+
+    @property
+    def num_holding(self) -> int:
+        """Replicas that hold GPUs."""
+        return sum(service.num_holding for service in self._of.values())
+
+    def close(self, now_s: float) -> dict[str, pa.Table]:
+        """Ends all services; the tables by name where no folder is given, else none."""
+        if not self._samples:
+            return {}
+        services = list(self._of.values())
+        for service in services:
+            service.finish(now_s)
+        names = list(self._of)
+        replicas = [(index, each) for index, service in enumerate(services) for each in service.log]
+        replicas.sort(key=lambda row: row[1].record)
+        tables = {
+            "service_metrics": self._samples.close(),
+            "replicas": replica_table(names, replicas, now_s),
+            "latencies": latency_table(names, [service.statistics for service in services]),
+            "latency_heat": heat_table(names, [service.statistics for service in services]),
+            "requests": request_table(names, [list(service.rows()) for service in services]),
+        }
+        kept = {}
+        for name, table in tables.items():
+            if table is None:
+                continue
+            if self._folder is None or name == "service_metrics":
+                kept[name] = table
+            else:
+                pa.parquet.write_table(table, self._folder / f"{name}.parquet", compression="zstd")
+        return kept
+
+    def facts(self) -> dict[str, Any]:
+        """What summary.json says of each that its tables don't."""
+        return {name: service.summary() for name, service in self._of.items()}
+
+    def _new_replica(self, name: str, now_s: float, is_warm: bool, on_change: Callable[[Replica], None]) -> Replica:
+        record = self._num_jobs + self._num_replicas
+        self._num_replicas += 1
+        return Replica(self._jobs, self._row[name], record, now_s, self._width[name], name, is_warm, on_change)
+
+    def _one_is_over(self) -> None:
+        if self.are_over:
+            self._on_over()
+
+    def _record(self, service: Service, row: tuple[float, ...]) -> None:
+        assert self._samples is not None
+        self._samples.numbers.extend((row[0], self._index[service.spec.name], *row[1:]))
+        if self._samples.is_full:
+            self._samples.flush()
+        self._on_tick()
