@@ -52,6 +52,7 @@ class CentralQueue(ServingModel):
         assert options.is_plain, options
         self._service_times, self._options, self._rng = service_times, options, rng
         self.counts = Counts()
+        self._now_s = 0.0
         self._free_s: list[float] = []  # a heap
         self._draining: dict[int, float] = {}  # replica -> when it is done
         self._waiting = Tickets.none()
@@ -60,6 +61,7 @@ class CentralQueue(ServingModel):
         self._later: list[tuple[float, int, float, float, int]] = []  # to be tried again: (join, number, …), a heap
 
     def advance(self, new: Requests, until_s: float) -> Served:
+        self._now_s = until_s
         service_s = self._service_times.draw(len(new), self._rng)
         tickets = self._waiting.then(Tickets.new(new.arrival_s, service_s, self.counts.arrived))
         self.counts.arrived += len(new)
@@ -122,6 +124,13 @@ class CentralQueue(ServingModel):
         for replica in gone:
             del self._draining[replica]
         return gone
+
+    def idle_from_s(self, replica: int) -> float:
+        return max(self._draining[replica], self._now_s)
+
+    @property
+    def num_busy(self) -> int:
+        return len(self._finish_s)
 
     @property
     def num_waiting(self) -> int:

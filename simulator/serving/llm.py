@@ -80,6 +80,13 @@ class Replica:
         first_s = self._fixed_s + self._per_request_s * num + self._per_token_s * self._context
         return self.now_s + (steps * first_s + self._per_token_s * num * (steps * (steps - 1) // 2))
 
+    @property
+    def idle_from_s(self) -> float:
+        """It is not done before with all that it has; a time at which one more step has been made."""
+        steps = max((request.output - request.generated for request in (*self._prefilling, *self.waiting)), default=0)
+        steps = max(steps, max(self._ends)[0] - self._step if self._ends else 0)
+        return max(self.now_s + steps * self._times.least_step_s, math.nextafter(self.now_s, math.inf))
+
     # ---- steps
     def _prefill(self, admitted: list[LlmRequest]) -> None:
         tokens = tokens2 = 0

@@ -32,6 +32,8 @@ class LlmReplica(Protocol):
     def num_in_service(self) -> int: ...
     @property
     def next_finish_s(self) -> float: ...
+    @property
+    def idle_from_s(self) -> float: ...
     def offer(self, request: LlmRequest) -> None: ...
     def run(self, until_s: float) -> None: ...
     def give_up(self, before_s: float) -> list[LlmRequest]: ...
@@ -71,6 +73,7 @@ class LlmServing(ServingModel):
         self._times, self._new_replica, self._options, self._rng = times, new_replica, options, rng
         self._gives_up = options.timeout_s < math.inf
         self.counts = Counts()
+        self._now_s = 0.0
         self._places: dict[int, _Place] = {}  # draining ones too
         self._open: list[_Place] = []  # that take requests, oldest first
         self._next_s = math.inf  # before which no request finishes on any of those
@@ -84,6 +87,7 @@ class LlmServing(ServingModel):
     def advance(self, new: Requests, until_s: float) -> Served:
         if new.prompt_tokens is None or new.output_tokens is None:
             raise ConfigError("service.model=llm: its requests need prompt_tokens and output_tokens")
+        self._now_s = until_s
         first = self.counts.arrived
         self.counts.arrived += len(new)
         columns = (new.arrival_s.tolist(), new.prompt_tokens.tolist(), new.output_tokens.tolist())
@@ -218,6 +222,17 @@ class LlmServing(ServingModel):
         for number in gone:
             del self._places[number]
         return gone
+
+    def idle_from_s(self, replica: int) -> float:
+        place = self._places[replica]
+        if place.engine.num_outstanding:
+            return max(place.engine.idle_from_s, self._now_s)
+        return max((entry[0] for entry in self._finishing if entry[2] is place), default=self._now_s)
+
+    @property
+    def num_busy(self) -> int:
+        finishing = {entry[2].number for entry in self._finishing}
+        return sum(number in finishing or place.engine.num_in_service > 0 for number, place in self._places.items())
 
     @property
     def num_waiting(self) -> int:

@@ -36,6 +36,14 @@ class SteppedReplica:
         """No request finishes before; inf where there is none."""
         return self.now_s if self.num_outstanding else math.inf
 
+    @property
+    def idle_from_s(self) -> float:
+        """It is not done before with all that it has; a time at which one more step has been made."""
+        steps = max(
+            request.output - request.generated for request in (*self._running, *self._prefilling, *self.waiting)
+        )
+        return max(self.now_s + steps * self._times.least_step_s, math.nextafter(self.now_s, math.inf))
+
     def offer(self, request: LlmRequest) -> None:
         """A request comes, after `run` up to now."""
         self.waiting.append(request)

@@ -85,6 +85,19 @@ class ServingModel(ABC):
     def drained(self, now_s: float) -> Sequence[int]:
         """Replicas that were drained and have nothing left to do; each is named once."""
 
+    @abstractmethod
+    def idle_from_s(self, replica: int) -> float:
+        """When a replica that was drained may be done: not before the time reached, nor after it is done.
+
+        Exact where that is known. Else it is after the time reached while there is work, and who advances to it sees
+        some more of that work done: advance to it, ask `drained`, ask again.
+        """
+
+    @property
+    @abstractmethod
+    def num_busy(self) -> int:
+        """Replicas that are serving a request, draining ones too, as of the last `advance`."""
+
     @property
     @abstractmethod
     def num_waiting(self) -> int:

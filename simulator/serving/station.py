@@ -75,6 +75,11 @@ class Station:
         return sum(len(work.tickets) for work in self._work.values())
 
     @property
+    def num_busy(self) -> int:
+        """Replicas that are at work, after `collect` up to now."""
+        return len(self._work)
+
+    @property
     def next_quit_s(self) -> float:
         """When the next one gives up, unless it is served before."""
         return self._queue[0][0] + self._patience_s if self._queue else math.inf
@@ -154,6 +159,20 @@ class Station:
     def is_busy(self, replica: int, now_s: float) -> bool:
         work = self._work.get(replica)
         return work is not None and work.finish_s > now_s
+
+    def finish_s(self, replica: int) -> float:
+        """When it is done with what it does; -inf where that is nothing."""
+        return self._work[replica].finish_s if replica in self._work else -math.inf
+
+    def idle_from_s(self) -> float:
+        """When the last has been served, or has given up, if nobody else comes; -inf if there is nobody."""
+        ahead = Station(self._rule, self._limit, self._patience_s)
+        ahead._free, ahead._queue, ahead._work = list(self._free), self._queue.copy(), dict(self._work)
+        ahead.run(math.inf)
+        ends_s = [work.finish_s for work in (*ahead.done, *ahead._work.values())]
+        # what happens at a time is seen by a `run` that goes beyond it
+        begins_s = [when_s for when_s, _ in ahead.quitters] + [work.start_s for work in ahead._work.values()]
+        return max(ends_s + [math.nextafter(when_s, math.inf) for when_s in begins_s], default=-math.inf)
 
     def empty_queue(self) -> list[tuple[float, Ticket]]:
         """Takes out all who wait: (joined, ticket), in order."""

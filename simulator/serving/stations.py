@@ -32,6 +32,7 @@ class Stations(ServingModel):
         self._rule, self._service_times, self._options = rule, service_times, options
         self._service_draws, self._balance_draws = rng.spawn(2)
         self.counts = Counts()
+        self._now_s = 0.0
         self._is_central = options.balancer == "least_loaded"
         self._may_come_again = options.retries > 0 and options.timeout_s < math.inf
         self._lobby = self._new_station()  # of all replicas, or where requests wait while there is none
@@ -46,6 +47,7 @@ class Stations(ServingModel):
 
     # ---- time
     def advance(self, new: Requests, until_s: float) -> Served:
+        self._now_s = until_s
         num = len(new)
         service_s = self._service_times.draw(num, self._service_draws) if self._service_times else np.zeros(num)
         first = self.counts.arrived
@@ -166,6 +168,14 @@ class Stations(ServingModel):
     def _has_work(self, replica: int, now_s: float) -> bool:
         station = self._stations.get(replica, self._lobby)
         return station.is_busy(replica, now_s) or (not self._is_central and station.num_waiting > 0)
+
+    def idle_from_s(self, replica: int) -> float:
+        own = self._stations.get(replica)
+        return max(own.idle_from_s() if own else self._lobby.finish_s(replica), self._now_s)
+
+    @property
+    def num_busy(self) -> int:
+        return sum(station.num_busy for station in self._all)
 
     @property
     def num_waiting(self) -> int:

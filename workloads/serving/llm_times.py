@@ -52,6 +52,11 @@ class LlmTimes:
         if not self.decode_fixed_s + self.decode_per_request_s > 0:
             raise WorkloadError("llm.decode_fixed_s=0: a decode step must take some time")
 
+    @property
+    def least_step_s(self) -> float:
+        """No step takes less."""
+        return min(self.prefill_s(1, 1), self.decode_fixed_s + self.decode_per_request_s + self.decode_per_token_s)
+
     def prefill_s(self, tokens: int, tokens2: int) -> float:
         """Seconds of a prefill of prompts with this sum, and sum of squares, of tokens."""
         return self.prefill_fixed_s + self.prefill_per_token_s * tokens + self.prefill_per_token2_s * tokens2
