@@ -7,6 +7,7 @@
 | the work done is the work asked for, at each change of each job | rates, pauses and times in allocations |
 | sizes within each job's bounds; gangs add up over their nodes | allocations |
 | never more held than exists, on each node and in all, and only on nodes that are there | allocations, nodes |
+| replicas live in order and hold what they should; no request is lost or served twice | `simulator.serving.checks` |
 | a node's life (what is billed) is in order, and capacity is that of ready nodes | nodes, decisions |
 
 Times are compared at the end of an instant: within one, a plan is applied change by change.
@@ -20,9 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from simulator.errors import SimulationError
 from simulator.run import Run
+from simulator.serving.checks import broken_service_rules
 
 _REL = 1e-6  # of what is compared
 _SHOWN = 3  # examples a rule
@@ -35,8 +38,10 @@ def check(run: Run) -> None:
         SimulationError: the books don't balance; lists each rule that is broken, with examples.
     """
     books = _Books.of(run)
-    rules = (_states, _bounds, _counts, _work, _capacity_in_all, _capacity_by_node, _lives, _decisions)
-    broken = [line for rule in rules for line in rule(books)]
+    of_jobs = _Books.of(run, with_replicas=False) if run.facts.get("services") else books
+    broken = [line for rule in (_states, _bounds, _counts, _work) for line in rule(of_jobs)]
+    broken += [line for rule in (_capacity_in_all, _capacity_by_node, _lives, _decisions) for line in rule(books)]
+    broken += broken_service_rules(run)
     if broken:
         raise SimulationError("the books of this run don't balance:\n" + "\n".join(f"- {line}" for line in broken))
 
@@ -67,8 +72,10 @@ class _Books:
     part_gpus: np.ndarray
 
     @classmethod
-    def of(cls, run: Run) -> _Books:
+    def of(cls, run: Run, with_replicas: bool = True) -> _Books:
         table = run.table("allocations").combine_chunks()
+        if not with_replicas:
+            table = table.filter(pc.less(table["job"], len(run.jobs))).combine_chunks()
         column = {name: table[name].to_numpy() for name in table.column_names if not pa.types.is_list(table[name].type)}
         order = column["job"].argsort(kind="stable")
         job = column["job"][order]
@@ -104,7 +111,8 @@ class _Books:
         )
 
     def names(self, rows: np.ndarray) -> list[str]:
-        return [f"job {self.jobs['job_id'].iloc[row]}" for row in rows[:_SHOWN]]
+        ids, num_jobs = self.jobs["job_id"], len(self.jobs)
+        return [f"job {ids.iloc[row]}" if row < num_jobs else f"replica {row}" for row in rows[:_SHOWN]]
 
     def state(self, *names: str) -> np.ndarray:
         return self.jobs["state"].isin(names).to_numpy()

@@ -137,6 +137,8 @@ class Cluster(ABC):
         """Books the jobs that are still there when the run ends."""
         now_s = self._clock._now
         for job in self._jobs:
+            if job.is_replica:
+                continue  # its service does
             running = job.is_running
             job.settle(now_s)  # type: ignore[attr-defined]
             self._recorder.leave(job, RUNNING if running else PENDING)  # type: ignore[arg-type]

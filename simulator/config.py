@@ -5,6 +5,7 @@
 | allocation, placement, scaling | policies of the registry: `name`, and the fields of its class |
 | workload, step_time, estimates | objects of `workloads`: `name`, and the fields of its class |
 | cluster, overheads, decide, monitor | `PoolSpec`, `Overheads`, `DecideOptions`, `MonitorOptions` |
+| requests, service, services | inference services: `simulator.serving.settings` |
 | the rest | see `RunConfig` |
 """
 
@@ -23,6 +24,7 @@ from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
+from simulator.serving.settings import NONE, service_plans
 from simulator.simulation import Scenario, stream
 from workloads import Amdahl, Linear, StepTimeModel, Table, Trace, WorkloadSource
 from workloads.estimates import make_estimator
@@ -34,15 +36,21 @@ GROUPS = (
     *("allocation", "placement", "scaling", "workload"),
     *("cluster", "step_time", "overheads", "estimates", "decide"),
 )
+SERVING_GROUPS = ("requests", "node_scaling")
+STATIC: Mapping[str, Any] = {"name": "static"}
 
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """Everything that a run can be told; the first nine are choices with settings of their own."""
+    """Everything that a run can be told; the first nine are choices with settings of their own.
+
+    `scaling` is that of the replicas of services, and `node_scaling` that of nodes; where there is no service,
+    `scaling` is that of nodes.
+    """
 
     allocation: Mapping[str, Any]
     placement: Mapping[str, Any]
-    scaling: Mapping[str, Any]  # of the cluster's pool
+    scaling: Mapping[str, Any]
     workload: Mapping[str, Any]
     cluster: Mapping[str, Any]
     step_time: Mapping[str, Any]
@@ -50,6 +58,10 @@ class RunConfig:
     estimates: Mapping[str, Any]
     decide: Mapping[str, Any]
     monitor: Mapping[str, Any] = field(default_factory=dict)
+    requests: Mapping[str, Any] = field(default_factory=lambda: {"name": NONE})  # of `service`; none: no service
+    service: Mapping[str, Any] = field(default_factory=dict)
+    services: Mapping[str, Any] = field(default_factory=dict)  # more of them, by name, with requests of their own
+    node_scaling: Mapping[str, Any] = field(default_factory=lambda: STATIC)
     seed: int = 0
     check: bool = False  # audit the run's books afterwards
     oversized: str = "reject"  # jobs that the cluster can never hold: reject | error
@@ -99,16 +111,29 @@ class Setup:
         self.config = config
         self.source: WorkloadSource = build_source(config.workload)
         self._pool = build(PoolSpec, config.cluster, prefix="cluster.", name="default")
+        self._services = list(service_plans(config.requests, config.service, config.services))
         self._estimates, self._estimate_options = _estimates(config.estimates)
         self._parts: dict[str, Any] = {
             "allocation": make_policy("allocation", config.allocation),
             "placement": make_policy("placement", config.placement),
-            "scaling": {self._pool.name: make_policy("scaling", config.scaling)},
+            "scaling": self._scaling(),
             "step_time": _step_time(config.step_time),
             "overheads": _overheads(config.overheads),
             "decide": build(DecideOptions, config.decide, prefix="decide."),
             "monitor": build(MonitorOptions, config.monitor, prefix="monitor."),
         }
+
+    def _scaling(self) -> dict[str, Any]:
+        """Policies by the name of what they scale."""
+        config, pool = self.config, self._pool.name
+        if not self._services:
+            if config.node_scaling.get("name") != STATIC["name"]:
+                raise ConfigError("node_scaling is for runs with a service; without one, scaling is that of nodes")
+            return {pool: make_policy("scaling", config.scaling)}
+        of = {pool: make_policy("scaling", config.node_scaling, prefix="node_scaling")}
+        for plan, own in self._services:
+            of[plan.spec.name] = make_policy("scaling", config.scaling if own is None else own)
+        return of
 
     def load(self) -> Trace:
         """Reads or draws the workload, from its own random stream.
@@ -133,6 +158,7 @@ class Setup:
         return Scenario(
             jobs=jobs,
             pools=(self._pool,),
+            services=[plan for plan, _ in self._services],
             estimates=self._estimates,
             estimate_options=self._estimate_options,
             seed=config.seed,
@@ -144,15 +170,15 @@ class Setup:
         )
 
 
-def make_policy(kind: str, settings: Mapping[str, Any]) -> Any:
-    """A policy from its `name` and its options.
+def make_policy(kind: str, settings: Mapping[str, Any], prefix: str = "") -> Any:
+    """A policy from its `name` and its options; `prefix` stands before an option in messages, if it isn't the kind.
 
     Raises:
         PolicyError, WorkloadError: an unknown name or option, with the nearest; a value that the policy refuses.
     """
-    name, options = _named(kind, settings)
+    name, options = _named(prefix or kind, settings)
     try:
-        return build(registry.get(kind, name), options, prefix=f"{kind}.")
+        return build(registry.get(kind, name), options, prefix=f"{prefix or kind}.")
     except NameError as error:  # of a type hint
         raise ConfigError(f"{kind}={name}: a type hint of its fields names what its module lacks: {error}") from None
 

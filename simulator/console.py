@@ -67,27 +67,61 @@ def show_table(summary: Mapping[str, Any], title: str) -> None:
 def line(summary: Mapping[str, Any]) -> str:
     """The same in one line, for one run of many."""
     told = dict(rows(summary))
-    shown = ", ".join(f"{what} {told[what]}" for what in ("JCT mean", "queueing mean", "GPU utilisation", "cost"))
-    return f"{told['finished / submitted']} finished, {shown}{''.join(f'; note: {n}' for n in summary['notes'])}"
+    wanted = ("JCT mean", "queueing mean", "GPU utilisation", "cost")
+    shown = ", ".join(f"{what} {told[what]}" for what in wanted if what in told)
+    shown += "".join(
+        f"; {name}: {of['num_served']:,} / {of['num_requests']:,} served, p99 {_seconds(of['latency_p99_s'])}, SLO "
+        f"{_percent(of['slo_attainment_frac'])}"
+        for name, of in (summary.get("services") or {}).items()
+    )
+    finished = f"{told['finished / submitted']} finished, " if "finished / submitted" in told else ""
+    return f"{finished}{shown}{''.join(f'; note: {n}' for n in summary['notes'])}"
 
 
 def rows(summary: Mapping[str, Any]) -> Rows:
     """(what, how much) with units."""
+    if not summary["num_submitted"] and summary.get("services"):
+        return _cluster_rows(summary)
     finished = f"{summary['num_finished']:,} / {summary['num_submitted']:,}"
     left = {name: summary[f"num_{name}"] for name in ("rejected", "failed", "unfinished")}
     told: Rows = [("finished / submitted", finished + "".join(f", {n:,} {name}" for name, n in left.items() if n))]
     for word, key in (("JCT", "jct"), ("queueing", "queueing")):
         told.append((f"{word} mean", _hours(summary[f"{key}_mean_s"])))
         told.append((f"{word} p50, p95, p99", ", ".join(_hours(summary[f"{key}_p{p}_s"]) for p in (50, 95, 99))))
-    told += [
-        ("makespan", _hours(summary["makespan_s"])),
+    return [*told, ("makespan", _hours(summary["makespan_s"])), *_cluster_rows(summary)]
+
+
+def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
+    told = [
         ("GPUs held", _percent(summary["gpu_allocation_frac"])),
         ("GPU utilisation", _percent(summary["gpu_utilisation_frac"])),
         ("cost", "–" if summary["cost_usd"] is None else f"${summary['cost_usd']:,.2f}"),
         ("preemptions, rescales", f"{summary['num_preemptions']:,}, {summary['num_rescales']:,}"),
         ("decisions", f"{summary['num_decisions']:,}"),
     ]
+    for name, of in (summary.get("services") or {}).items():
+        told += [(f"{name}: {what}", how_much) for what, how_much in _service_rows(of)]
     return told
+
+
+def _service_rows(of: Mapping[str, Any]) -> Rows:
+    served = f"{of['num_served']:,} / {of['num_requests']:,}"
+    left = {name: of[f"num_{name}"] for name in ("rejected", "timed_out", "lost", "in_flight")}
+    told = [("served / arrived", served + "".join(f", {n:,} {k.replace('_', ' ')}" for k, n in left.items() if n))]
+    told.append(("latency p50, p95, p99", ", ".join(_seconds(of[f"latency_{p}_s"]) for p in ("p50", "p95", "p99"))))
+    if "ttft_p99_s" in of:
+        told.append(("TTFT p50, p95, p99", ", ".join(_seconds(of[f"ttft_{p}_s"]) for p in ("p50", "p95", "p99"))))
+    per_1k = of["cost_per_1k_requests_usd"]
+    return [
+        *told,
+        ("SLO attained", f"{_percent(of['slo_attainment_frac'])}, {of['slo_minutes_in_violation']:,} min in violation"),
+        ("replicas mean, max", f"{of['replicas_mean']:,.1f}, {of['replicas_max']:,}"),
+        ("cost", f"${of['cost_usd']:,.2f}" + ("" if per_1k is None else f", ${per_1k:,.4f} a thousand requests")),
+    ]
+
+
+def _seconds(time_s: float | None) -> str:
+    return "–" if time_s is None else f"{1e3 * time_s:,.3g} ms" if time_s < 1 else f"{time_s:,.3g} s"
 
 
 def _hours(time_s: float | None) -> str:

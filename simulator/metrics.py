@@ -13,6 +13,7 @@ from simulator.fairness import finish_time_fairness
 from simulator.moves import Moves, Stays, dot
 from simulator.node_use import NodeUse
 from simulator.run import Run
+from simulator.serving.summary import Replicas, busy_gpu_s, summarise_services
 from simulator.timeline import Timeline
 
 HOUR_S = 3600.0
@@ -45,7 +46,9 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
     | lost_gpu_h | work lost in preemptions, at the GPUs asked for |
     | cost_usd | price × time from order to termination of each node, by the second |
     | cost_startup_usd, cost_busy_usd, cost_idle_usd | its parts: before ready, held, ready but not held |
+    | cost_training_usd, cost_serving_usd | of cost_busy_usd: held by jobs, and by replicas of services |
     | queue_length_mean, _max | jobs that wait, over the time from 0 to the end |
+    | services | by name, see `simulator.serving.summary` |
 
     Args:
         labels: what was chosen; kept as they are.
@@ -55,6 +58,9 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
     nodes = run.columns("nodes", *_NODE_COLUMNS)
     moves, end_s = Moves.of(run), float(run.facts["end_s"])
     timeline = Timeline.build(jobs, nodes, moves, end_s)
+    use, replicas = NodeUse.build(nodes, moves, Stays.of(run), end_s), Replicas.of(run)
+    num_jobs = len(jobs["state"])
+    services = summarise_services(run, replicas, use, num_jobs)
     is_measured = (jobs["submit_s"] >= warmup_s) & (jobs["state"] != "not_submitted")
     measured = _take(jobs, is_measured)
     summary = {
@@ -65,12 +71,15 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
         **_fairness(measured, timeline),
         **_deadlines(measured, end_s),
         **_whole_run(jobs, timeline),
-        **_gpus_and_cost(jobs, NodeUse.build(nodes, moves, Stays.of(run), end_s)),
+        **_gpus_and_cost(jobs, use, float(replicas.held_gpu_s.sum()), busy_gpu_s(run, services)),
+        "cost_training_usd": float(use.held_usd(np.append(jobs["held_gpu_s"], replicas.held_gpu_s))[:num_jobs].sum()),
+        "cost_serving_usd": sum(of["cost_usd"] for of in services.values()),
         **_moves(jobs),
         "num_decisions": run.facts.get("num_decisions"),
         "workload_hash": _workload_hash(jobs),
         "notes": list(run.facts.get("notes", [])),
-        "facts": {name: value for name, value in run.facts.items() if name != "notes"},
+        "services": services,
+        "facts": {name: value for name, value in run.facts.items() if name not in ("notes", "services")},
     }
     return json_safe(summary)
 
@@ -155,18 +164,21 @@ def _whole_run(jobs: Mapping[str, np.ndarray], timeline: Timeline) -> dict[str, 
     }
 
 
-def _gpus_and_cost(jobs: Mapping[str, np.ndarray], use: NodeUse) -> dict[str, Any]:
-    held_gpu_s = jobs["held_gpu_s"]
+def _gpus_and_cost(
+    jobs: Mapping[str, np.ndarray], use: NodeUse, serving_gpu_s: float, serving_busy_gpu_s: float
+) -> dict[str, Any]:
+    held_gpu_s = float(jobs["held_gpu_s"].sum()) + serving_gpu_s
+    busy_gpu_s = dot(jobs["held_gpu_s"], jobs["gpu_utilisation_frac"]) + serving_busy_gpu_s
     num_finished = (jobs["state"] == "finished").sum()
     return {
-        "gpu_allocation_frac": _ratio(held_gpu_s.sum(), use.ready_gpu_s.sum()),
-        "gpu_utilisation_frac": _ratio(dot(held_gpu_s, jobs["gpu_utilisation_frac"]), use.ready_gpu_s.sum()),
+        "gpu_allocation_frac": _ratio(held_gpu_s, use.ready_gpu_s.sum()),
+        "gpu_utilisation_frac": _ratio(busy_gpu_s, use.ready_gpu_s.sum()),
         "fragmentation_frac": use.fragmentation_frac(),
         "gpu_ready_h": use.ready_gpu_s.sum() / HOUR_S,
-        "gpu_held_h": held_gpu_s.sum() / HOUR_S,
+        "gpu_held_h": held_gpu_s / HOUR_S,
         "node_billed_h": use.billed_s.sum() / HOUR_S,
         "num_nodes_ordered": len(use.billed_s),
-        **use.cost(float(held_gpu_s.sum())),
+        **use.cost(held_gpu_s),
         "cost_per_job_usd": _ratio(dot(use.billed_s, use.usd_per_s), num_finished),
     }
 

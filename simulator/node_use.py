@@ -69,10 +69,30 @@ class NodeUse:
             "cost_startup_usd": startup_usd,
         }
 
+    def _lasted_s(self) -> np.ndarray:
+        """How long each stay lasted; shape (K,)."""
+        time_s = np.append(self.moves.time_s, self.end_s)
+        return time_s[self.moves.next_row[self.stays.row]] - time_s[self.stays.row]
+
+    def held_usd(self, held_gpu_s: np.ndarray) -> np.ndarray:
+        """What the GPUs that each job and replica held cost; shape (J,), by their numbers in allocations.
+
+        Args:
+            held_gpu_s: GPU time held by each; what counts where placement is pooled.
+        """
+        usd_per_gpu_s = self.usd_per_s / np.maximum(self.num_gpus, 1)
+        stays = self.stays
+        if not len(stays.node):
+            ready_gpu_s = float(self.ready_gpu_s.sum())
+            return held_gpu_s * (dot(self.ready_gpu_s, usd_per_gpu_s) / ready_gpu_s if ready_gpu_s else 0.0)
+        price = np.zeros(self.index.max(initial=0) + 1)
+        price[self.index[self.index >= 0]] = usd_per_gpu_s[self.index >= 0]
+        usd = stays.num_gpus * self._lasted_s() * price[stays.node]
+        return np.bincount(self.moves.job[stays.row], usd, len(held_gpu_s))
+
     def held_gpu_s(self) -> np.ndarray:
-        """GPU time that jobs held on each node; shape (N,)."""
-        stays, time_s = self.stays, np.append(self.moves.time_s, self.end_s)
-        lasted_s = time_s[self.moves.next_row[stays.row]] - time_s[stays.row]
+        """GPU time that jobs and replicas held on each node; shape (N,)."""
+        stays, lasted_s = self.stays, self._lasted_s()
         by_index = np.bincount(stays.node, stays.num_gpus * lasted_s, self.index.max(initial=0) + 1)
         return np.where(self.index >= 0, by_index[self.index], 0.0)
 

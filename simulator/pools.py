@@ -95,6 +95,7 @@ class NodePools:
     Args:
         on_change: called when capacity has changed, so that a decision follows.
         on_timeout: called with the index of a node whose drain has timed out.
+        on_drain: called with the index of a node that begins to drain.
     """
 
     def __init__(
@@ -105,9 +106,10 @@ class NodePools:
         rngs: Mapping[str, np.random.Generator],
         on_change: Callable[[], None],
         on_timeout: Callable[[int], None],
+        on_drain: Callable[[int], None] = lambda index: None,
     ) -> None:
         self._clock, self._nodes, self._specs, self._rngs = clock, nodes, specs, rngs
-        self._on_change, self._on_timeout = on_change, on_timeout
+        self._on_change, self._on_timeout, self._on_drain = on_change, on_timeout, on_drain
         self.log: list[Node] = []
         self.draining: list[Node] = []
         self._starting: dict[str, list[Node]] = {name: [] for name in specs}
@@ -218,6 +220,7 @@ class NodePools:
         view = self.views[node.pool.name]
         view.num_ready -= 1
         view.num_draining += 1
+        self._on_drain(node.index)
         if node.pool.drain_timeout_s < math.inf:
             self._clock.process(self._time_out(node, node.drain_s))
 

@@ -57,7 +57,7 @@ class Run:
             raise RunError(_why_no_summary(folder))
         try:
             summary = json.loads((folder / SUMMARY).read_text())
-            facts = {**summary["facts"], "notes": summary["notes"]}
+            facts = {**summary["facts"], "notes": summary["notes"], "services": summary.get("services", {})}
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{folder / SUMMARY}: not a run's summary ({type(error).__name__}: {error})") from None
         return cls(facts, {}, folder, summary=summary)

@@ -18,6 +18,7 @@ from simulator.config import RunConfig
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
+from simulator.serving.spec import ServiceSpec
 
 _OPEN = "???"  # how OmegaConf writes a value that the user has to fill in
 _PLAIN = (int, float, str, bool)
@@ -29,6 +30,14 @@ def root_schema() -> type:
         "cluster": schema_of(PoolSpec, without=("name",)),
         "decide": schema_of(DecideOptions),
         "monitor": schema_of(MonitorOptions),
+        "service": make_dataclass(
+            "Service",
+            [
+                ("profile", str, field(default="")),
+                ("llm", dict[str, Any], field(default_factory=dict)),
+            ],
+            bases=(schema_of(ServiceSpec, without=("llm",)),),
+        ),
     }
     rows = []
     for name, hint, default in _rows(RunConfig):

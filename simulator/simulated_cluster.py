@@ -38,7 +38,7 @@ class SimulatedCluster(Cluster):
         self._one_model = table.model.names[0] if len(table.model.names) == 1 else None
         self._max_idle_moves = max_idle_moves
         self._finishes: list[tuple[float, int, SimJob]] = []
-        self._num_running = 0
+        self.num_running = 0
         self.num_replicas = 0  # of the active jobs
         self._record_allocation = recorder.allocations.numbers.extend
         self._record_placement = recorder.allocations.placements.append
@@ -49,7 +49,7 @@ class SimulatedCluster(Cluster):
 
     def _changed(self) -> None:
         finishes = self._finishes
-        if len(finishes) > 2 * self._num_running + 64:  # most entries are stale
+        if len(finishes) > 2 * self.num_running + 64:  # most entries are stale
             finishes[:] = [entry for entry in finishes if entry[2].finish_s == entry[0]]
             heapify(finishes)
         if finishes and finishes[0][0] < self._next_ring_s:
@@ -97,7 +97,7 @@ class SimulatedCluster(Cluster):
         self._record_allocation((now_s, job.record, 0, 0.0, 0.0, 0.0))
         self._record_placement(())
         self._record_finish(job, now_s, job.service_at_since_gpu_s + held * (now_s - since_s))
-        self._num_running -= 1
+        self.num_running -= 1
         self.num_finished += 1
         self.num_idle = 0
         if self.learn:
@@ -125,14 +125,14 @@ class SimulatedCluster(Cluster):
             else:
                 pause_s = job.start(now_s, rate, gpus, costs)
                 self._pending.remove(job)
-                self._num_running += 1
+                self.num_running += 1
             self.num_starts = pushed = self.num_starts + 1
             if job.finish_s < math.inf:
                 heappush(self._finishes, (job.finish_s, pushed, job))
         else:
             job.preempt(now_s, self._table.checkpoint_interval_s[job.row], costs)
             self._pending.add(job)
-            self._num_running -= 1
+            self.num_running -= 1
         self._book_gang(job, gpus, placement)
         self._record_allocation((now_s, job.record, gpus, job.rate, pause_s, job.left_s))
         self._record_placement(placement)
@@ -150,7 +150,7 @@ class SimulatedCluster(Cluster):
             replica.settle(now_s)
             replica.stop(now_s)
             self._book_gang(replica, 0, ())
-            self._num_running -= 1
+            self.num_running -= 1
             self._record_allocation((now_s, replica.record, 0, 0.0, 0.0, math.inf))
             self._record_placement(())
         else:

@@ -25,6 +25,7 @@ from simulator.pools import NodePools, PoolSpec
 from simulator.progress import SimJob
 from simulator.records import Recorder
 from simulator.run import Run
+from simulator.serving.services import ServicePlan, Services, views_of, with_replicas
 from simulator.simulated_cluster import SimulatedCluster
 from simulator.speeds import Speeds
 from workloads import JobTable, Linear, StepTimeModel
@@ -47,6 +48,7 @@ class Scenario:
     """Everything that a run depends on.
 
     Args:
+        scaling: by the name of a pool or a service.
         oversized: what becomes of jobs that the cluster can never hold: `reject` them up front, or `error`.
         horizon_s: ends the run then; jobs still there are unfinished.
         starve_after_s: ends a run in which jobs wait, none runs, none is to come, and nothing has changed so long.
@@ -56,6 +58,7 @@ class Scenario:
     allocation: AllocationPolicy
     placement: PlacementPolicy
     pools: Sequence[PoolSpec] = (PoolSpec(),)
+    services: Sequence[ServicePlan] = ()
     scaling: Mapping[str, ScalingPolicy] = field(default_factory=dict)
     step_time: StepTimeModel = field(default_factory=Linear)
     overheads: Overheads = field(default_factory=Overheads)
@@ -73,13 +76,30 @@ class Scenario:
         names = [pool.name for pool in self.pools]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"cluster pools {names}: there must be at least one, and names must differ")
+        served = [plan.spec.name for plan in self.services]
+        if len({*names, *served}) != len(names) + len(served):
+            raise ConfigError(f"services {served}: names must differ from each other, and from those of pools: {names}")
         for name in self.scaling:
-            if name not in names:
-                raise ConfigError(f"scaling of unknown pool {name!r}: known: {', '.join(names)}")
+            if name not in names and name not in served:
+                raise ConfigError(f"scaling of unknown pool or service {name!r}: known: {', '.join(names + served)}")
+        for plan in self.services:
+            self._check_service(plan)
+        if not len(self.jobs) and not self.services:
+            raise ConfigError("nothing to run: no jobs and no service; set workload=… or requests=…")
         if self.oversized not in ("reject", "error"):
             raise ConfigError(f"oversized={self.oversized!r}: must be reject or error")
         if not self.horizon_s > 0:
             raise ConfigError(f"horizon_s={self.horizon_s}: must be more than 0")
+
+    def _check_service(self, plan: ServicePlan) -> None:
+        spec = plan.spec
+        if spec.pool and spec.pool not in [pool.name for pool in self.pools]:
+            raise ConfigError(f"service {spec.name!r}: service.pool={spec.pool}: no such pool")
+        if spec.gpus_per_replica > self.most_gpus:
+            raise ConfigError(
+                f"service {spec.name!r}: service.gpus_per_replica={spec.gpus_per_replica}: the cluster has "
+                f"{self.most_gpus} GPUs at most"
+            )
 
     @property
     def most_gpus(self) -> int:
@@ -119,6 +139,7 @@ class Simulation:
     def __init__(self, scenario: Scenario, folder: Path | None = None, progress: Progress | None = None) -> None:
         self._scenario, self._folder, self._progress = scenario, folder, progress
         jobs, specs = scenario.jobs, {pool.name: pool for pool in scenario.pools}
+        table = with_replicas(jobs, scenario.services)  # what policies see of jobs and replicas that never changes
         rejected = scenario.too_large()
         if rejected.size and scenario.oversized == "error":
             raise ConfigError(self._describe_rejected(rejected))
@@ -128,22 +149,17 @@ class Simulation:
         self._recorder = Recorder(jobs, folder)
         self._recorder.reject(rejected.tolist())
         self._notes = [self._describe_rejected(rejected)] if rejected.size else []
-        self._notes += [
-            f"pool {name!r} can't be scaled: it has {specs[name].fewest} nodes at least and at most; "
-            "set cluster.min_nodes and cluster.max_nodes"
-            for name, policy in scenario.scaling.items()
-            if policy.period_s < math.inf and specs[name].fewest == specs[name].most
-        ]
+        self._notes += self._describe_unscalable()
 
         view_of_jobs = JobsView(
-            jobs,
+            table,
             has_estimates=scenario.estimates != "none",
-            are_rigid=bool((jobs.min_gpus == jobs.max_gpus).all()),
-            weigh_alike=bool((jobs.weight == jobs.weight[0]).all()),
+            are_rigid=bool((table.min_gpus == table.max_gpus).all()),
+            weigh_alike=bool((table.weight == table.weight[0]).all()),
             may_pause=scenario.overheads != Overheads(),
             may_overrun=scenario.estimates != "oracle",
         )
-        nodes = Nodes(has_demands=bool(jobs.cpus_per_gpu.any() or jobs.memory_gib_per_gpu.any()))
+        nodes = Nodes(has_demands=bool(table.cpus_per_gpu.any() or table.memory_gib_per_gpu.any()))
         self._pools = NodePools(
             self._clock,
             nodes,
@@ -151,13 +167,14 @@ class Simulation:
             {name: stream(scenario.seed, f"provision {name}") for name in specs},
             on_change=lambda: self._cluster.request_decision(),
             on_timeout=self._evict,
+            on_drain=lambda node: self._services.move_off(node),
         )
-        view = ClusterView(view_of_jobs, nodes, self._pools.views)
+        view = ClusterView(view_of_jobs, nodes, self._pools.views, views_of(scenario.services))
         self._speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = (scenario.allocation, scenario.placement, scenario.scaling)
         controller = Controller(*copy.deepcopy(policies))  # what they remember ends with the run
         self._cluster = SimulatedCluster(
-            self._clock, view, controller, jobs, self._speeds, scenario.overheads, self._recorder, scenario.decide,
+            self._clock, view, controller, table, self._speeds, scenario.overheads, self._recorder, scenario.decide,
             scenario.max_idle_moves,
         )  # fmt: skip
         self._cluster.scale = self._pools.scale
@@ -167,6 +184,12 @@ class Simulation:
         self._cluster.on_idle = self._on_idle
         self._cluster.on_tick = self._on_tick
         self._view, self._nodes = view, nodes
+        delay_s = scenario.monitor.delay_s
+        self._services = Services(
+            scenario.services, len(jobs), self._clock, self._cluster, view_of_jobs, view.services, view.metrics,
+            lambda name: stream(scenario.seed, name), delay_s, folder, self._on_empty, self._on_service_tick,
+        )  # fmt: skip
+        self._cluster.scale_service = self._services.scale
         self._estimator = make_estimator(
             scenario.estimates, stream(scenario.seed, "estimates"), **scenario.estimate_options
         )
@@ -176,9 +199,10 @@ class Simulation:
         if self._arrivals.learns:
             self._cluster.learn = self._learn
         if any(policy.period_s < math.inf for policy in scenario.scaling.values()):
-            Monitor(self._clock, self._cluster, jobs, specs, self._recorder, scenario.monitor)
+            Monitor(self._clock, self._cluster, table, specs, self._recorder, scenario.monitor)
         self._quiet_since_s = self._changed_s = 0.0
-        self._passed, self._least_left_s, self._starts = (0, 0), math.inf, 0  # at the last tick that saw progress
+        self._passed, self._least_left_s, self._starts = (0, 0, 0), math.inf, 0  # at the last tick that saw progress
+        self._quiet_state = (0, 0, 0, 0)
         self._why_unfinished = ""
 
     def stop(self, why: str) -> None:
@@ -192,7 +216,7 @@ class Simulation:
         gc.freeze()  # what is there stays, and what a run makes is freed by counting: look for cycles now and then
         gc.set_threshold(_GC_THRESHOLD, *thresholds[1:])
         try:
-            if not self._arrivals.is_over:  # every job may have been rejected, and monitoring has no end
+            if not self._arrivals.is_over or self._services:  # all may have been rejected, and monitoring has no end
                 self._clock.run_all(self._scenario.horizon_s)
         except BaseException as error:
             error.add_note(f"in the simulation at {self._clock.now:g} s, decision {self._cluster.num_decisions}")
@@ -205,10 +229,10 @@ class Simulation:
 
     def _finish(self, why_unfinished: str) -> Run:
         end_s = float(self._clock.now)
-        starving = [job.job_id for job in self._view.pending]
+        starving = [job.job_id for job in self._view.pending if not job.is_replica]
         self._cluster.book_unfinished()
         self._pools.close(end_s)
-        tables = self._recorder.close(self._pools.log)
+        tables = {**self._recorder.close(self._pools.log), **self._services.close(end_s)}
         if starving and not why_unfinished and self._scenario.horizon_s == math.inf:
             shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
             self._notes.append(
@@ -222,6 +246,8 @@ class Simulation:
             "num_decisions": self._cluster.num_decisions,
             "notes": self._notes,
         }
+        if self._services:
+            facts["services"] = self._services.facts()
         if any(self._scenario.overheads.of(name).stall_s for name in self._scenario.jobs.model.names):
             facts["may_stall"] = True
         if why_unfinished and self._folder is not None:
@@ -233,13 +259,27 @@ class Simulation:
         self._pools.release_drained(self._cluster.held_gpus, is_pooled=not self._places_nodes())
 
     def _on_empty(self) -> None:
-        if self._arrivals.is_over:
+        if self._arrivals.is_over and self._services.are_over and len(self._view.jobs) == self._cluster.num_replicas:
             self._clock.stop()
+
+    def _on_service_tick(self) -> None:
+        """Ends a run in which nothing is to come, no job runs, and what waits waits for ever beside idle replicas."""
+        cluster, now_s = self._cluster, self._clock._now
+        rest_s = now_s - self._quiet_since_s
+        state = (cluster.num_finished, cluster.num_starts, self._services.num_settled, self._pools.num_starting)
+        if state != self._quiet_state or self._services.are_streaming or not self._arrivals.is_over:
+            self._quiet_state, self._quiet_since_s = state, now_s
+        elif rest_s > self._scenario.starve_after_s and cluster.num_running == self._services.num_holding:
+            self._clock.stop()
+        self._recorder.flush_if_full()
+        if self._progress:
+            self._progress(cluster.num_finished, len(self._scenario.jobs), now_s)
 
     def _on_idle(self) -> None:
         """No job runs: are those that wait waiting for ever?"""
         cluster, now_s = self._cluster, self._clock._now
-        if not cluster.num_idle or not self._arrivals.is_over or self._pools.num_starting:
+        is_over = self._arrivals.is_over and not self._services.are_streaming
+        if not cluster.num_idle or not is_over or self._pools.num_starting:
             self._quiet_since_s = now_s
         elif now_s - self._quiet_since_s > self._scenario.starve_after_s or cluster.num_idle > _MAX_IDLE_DECISIONS:
             self._clock.stop()
@@ -261,11 +301,11 @@ class Simulation:
     def _watch_progress(self) -> None:
         """Ends a run in which jobs are started again and again and lose all that they do (`preempt=lose`)."""
         cluster, now_s = self._cluster, self._clock._now
-        passed = (cluster.num_finished, self._arrivals.num_submitted)
+        passed = (cluster.num_finished, self._arrivals.num_submitted, self._services.num_settled)
         if passed != self._passed:
             self._passed, self._least_left_s = passed, math.inf
             return
-        left_s = sum(job.left_now_s(now_s) for job in self._view.jobs)  # type: ignore[attr-defined]
+        left_s = sum(job.left_now_s(now_s) for job in self._view.jobs if not job.is_replica)  # type: ignore[attr-defined]
         if left_s < self._least_left_s:
             self._least_left_s, self._starts = left_s, cluster.num_starts
         elif cluster.num_starts - self._starts > _MAX_FUTILE_STARTS:
@@ -295,6 +335,24 @@ class Simulation:
         for job in victims:
             self._cluster.preempt(job)
         self._cluster.request_decision()
+
+    def _describe_unscalable(self) -> list[str]:
+        """Of pools and services that a policy is to scale, but that are as small and as large as they may be."""
+        scenario = self._scenario
+        bounds: dict[str, tuple[int, int, str]] = {
+            **{pool.name: (pool.fewest, pool.most, "cluster.{}_nodes") for pool in scenario.pools},
+            **{plan.spec.name: (plan.spec.fewest, plan.spec.most, "service.{}_replicas") for plan in scenario.services},
+        }
+        told = []
+        for name, policy in scenario.scaling.items():
+            fewest, most, option = bounds[name]
+            if policy.period_s < math.inf and fewest == most:
+                kind, units = ("pool", "nodes") if "nodes" in option else ("service", "replicas")
+                told.append(
+                    f"{kind} {name!r} can't be scaled: it has {fewest} {units} at least and at most; "
+                    f"set {option.format('min')} and {option.format('max')}"
+                )
+        return told
 
     def _describe_rejected(self, rows: np.ndarray) -> str:
         jobs = self._scenario.jobs

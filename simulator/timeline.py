@@ -65,13 +65,15 @@ class Timeline:
     """The step functions of one run.
 
     Args:
-        held: GPUs that jobs hold.
+        held: GPUs that jobs and replicas hold.
+        serving: of these, what replicas hold.
         ready: GPUs of nodes that are ready, or draining.
         active: jobs that have been submitted and are not done; without those that were rejected.
         queue: active jobs that hold no GPU.
     """
 
     held: Steps
+    serving: Steps
     ready: Steps
     active: Steps
     queue: Steps
@@ -93,12 +95,15 @@ class Timeline:
         size = nodes["num_gpus"][came].astype(np.float64)
         came_and_went_s = np.concatenate([nodes["ready_s"][came], nodes["terminated_s"][came]])
         time_s, change = job_changes(jobs)
+        more = moves.num_gpus - moves.gpus_before
+        is_job = moves.job < len(jobs["submit_s"])  # the others are replicas of services
         starts = (moves.num_gpus > 0).astype(np.int64) - (moves.gpus_before > 0)
         return cls(
-            held=Steps.of(moves.time_s, moves.num_gpus - moves.gpus_before),
+            held=Steps.of(moves.time_s, more),
+            serving=Steps.of(moves.time_s[~is_job], more[~is_job]),
             ready=Steps.of(came_and_went_s, np.concatenate([size, -size])),
             active=Steps.of(time_s, change),
-            queue=Steps.of(np.concatenate([time_s, moves.time_s]), np.concatenate([change, -starts])),
+            queue=Steps.of(np.concatenate([time_s, moves.time_s[is_job]]), np.concatenate([change, -starts[is_job]])),
             end_s=end_s,
         )
 

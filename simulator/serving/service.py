@@ -136,7 +136,7 @@ class Service:
     # ---- replicas come and go
     def _on_change(self, replica: Replica) -> None:
         """GPUs were given to a replica, or taken from it; what follows is done after the decision that did so."""
-        follow = self._begin if replica.since_s == replica.allocated_s and not replica.num_preemptions else self._lost
+        follow = self._lost if replica.num_preemptions else self._begin
         self._clock.call_at(self._clock.now, Call(partial(follow, replica)), NODE)
 
     def _begin(self, replica: Replica) -> None:
@@ -166,12 +166,11 @@ class Service:
         """Its GPUs were taken: what it had is tried again or lost, and another takes its place."""
         if replica.end_s == replica.end_s:
             return
-        now_s, view = self._clock.now, self.view
         was_wanted = replica.drain_s != replica.drain_s
         if replica.ready_s == replica.ready_s:
             self._kill(replica)
         else:
-            view.num_starting -= 1
+            self.view.num_starting -= 1
         self._leave(replica, "killed")
         if was_wanted:
             self._request()

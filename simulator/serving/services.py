@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from policies import JobsView, MetricsView, ServiceView
 from simulator.clock import Clock
@@ -22,7 +21,7 @@ from simulator.serving.replica import Replica
 from simulator.serving.service import Service
 from simulator.serving.spec import ServiceSpec
 from simulator.simulated_cluster import SimulatedCluster
-from simulator.tables import RowWriter
+from simulator.tables import PARQUET, RowWriter
 from workloads import JobTable
 from workloads.requests import RequestSource
 
@@ -170,7 +169,7 @@ class Services:
             if self._folder is None or name == "service_metrics":
                 kept[name] = table
             else:
-                pa.parquet.write_table(table, self._folder / f"{name}.parquet", compression="zstd")
+                pq.write_table(table, self._folder / f"{name}.parquet", **PARQUET)
         return kept
 
     def facts(self) -> dict[str, Any]:

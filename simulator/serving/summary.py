@@ -1,0 +1,90 @@
+"""What services came to, for summary.json: their requests, their replicas, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simulator.node_use import HOUR_S, NodeUse
+from simulator.run import Run
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """The table replicas; shape (R,) each. Its rows are numbered from the number of jobs on."""
+
+    service: np.ndarray
+    num_gpus: np.ndarray
+    allocated_s: np.ndarray
+    ready_s: np.ndarray
+    end_s: np.ndarray
+    held_gpu_s: np.ndarray
+
+    @classmethod
+    def of(cls, run: Run) -> Replicas:
+        """From its table; empty for a run without services."""
+        names = list(cls.__dataclass_fields__)
+        if not run.facts.get("services"):
+            return cls(*(np.zeros(0, str if name == "service" else float) for name in names))
+        return cls(**run.columns("replicas", *names))
+
+
+def summarise_services(run: Run, replicas: Replicas, use: NodeUse, num_jobs: int) -> dict[str, Any]:
+    """By service, beside what was counted while it ran:
+
+    | metric | is |
+    |---|---|
+    | replicas_mean, replicas_max | ready or draining, over the run |
+    | replica_h, gpu_held_h | time that replicas held GPUs, in replica-hours and GPU-hours |
+    | gpu_startup_h | of that, before they were ready |
+    | cost_usd | what the GPUs they held cost, start-up and draining included |
+    | cost_per_1k_requests_usd | that, by a thousand requests served |
+    """
+    facts = run.facts.get("services") or {}
+    usd = use.held_usd(np.concatenate([np.zeros(num_jobs), replicas.held_gpu_s]))[num_jobs:]
+    end_s = max(use.end_s, 1e-9)
+    summaries = {}
+    for name, counted in facts.items():
+        mine = replicas.service == name
+        ready_s, end = replicas.ready_s[mine], replicas.end_s[mine]
+        served_s = np.where(np.isnan(ready_s), 0.0, end - ready_s)
+        began_s = np.where(np.isnan(ready_s), end, ready_s)
+        startup_s = np.where(np.isnan(replicas.allocated_s[mine]), 0.0, began_s - replicas.allocated_s[mine])
+        gpus, cost_usd = replicas.num_gpus[mine], float(usd[mine].sum())
+        summaries[name] = {
+            **counted,
+            "replicas_mean": float(served_s.sum()) / end_s,
+            "replicas_max": _most_at_once(ready_s, end),
+            "num_replicas": int(mine.sum()),
+            "replica_h": float((replicas.held_gpu_s[mine] / gpus).sum()) / HOUR_S,
+            "gpu_held_h": float(replicas.held_gpu_s[mine].sum()) / HOUR_S,
+            "gpu_startup_h": float((startup_s * gpus).sum()) / HOUR_S,
+            "cost_usd": cost_usd,
+            "cost_per_1k_requests_usd": 1e3 * cost_usd / counted["num_served"] if counted["num_served"] else None,
+        }
+    return summaries
+
+
+def busy_gpu_s(run: Run, summaries: Mapping[str, Any]) -> float:
+    """GPU time in which replicas served a request, as it was sampled."""
+    if not summaries:
+        return 0.0
+    samples = run.columns("service_metrics", "service", "num_ready", "gpu_utilisation_frac")
+    total = 0.0
+    for index, of in enumerate(summaries.values()):
+        mine = samples["service"] == index
+        ready = samples["num_ready"][mine]
+        busy = float((ready * samples["gpu_utilisation_frac"][mine]).sum())
+        total += HOUR_S * of["gpu_held_h"] * busy / max(1.0, float(ready.sum()))
+    return total
+
+
+def _most_at_once(begin_s: np.ndarray, end_s: np.ndarray) -> int:
+    kept = ~np.isnan(begin_s) & (end_s > begin_s)
+    time_s = np.concatenate([begin_s[kept], end_s[kept]])
+    change = np.concatenate([np.ones(kept.sum(), int), -np.ones(kept.sum(), int)])
+    order = np.lexsort((change, time_s))  # who goes is gone before who comes
+    return int(change[order].cumsum().max(initial=0))
