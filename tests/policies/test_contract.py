@@ -33,6 +33,11 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "scaling": {
         "static": [{}],
         "threshold": [{}, {"metric": "queue_length", "sustained_s": 0.0, "step_out": 3}, {"min_units": 2}],
+        "target_tracking": [
+            {},
+            {"target": 0.5, "also": {"pending_gpus": 0.5}, "points_out": 1, "points_in": 1},
+            {"metric": "queue_length", "points_out": 1, "cooldown_out_s": 0.0},
+        ],
     },
 }
 
@@ -41,6 +46,11 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
 SERVICE_OPTIONS: dict[str, list[dict[str, Any]]] = {
     "static": [{}],
     "threshold": [{"metric": "concurrency_per_replica", "lower": 0.5, "upper": 1.5}],
+    "target_tracking": [
+        {"metric": "concurrency_per_replica", "points_out": 1, "points_in": 1},
+        {"metric": "request_rate_per_replica_per_s", "points_out": 1},
+        {"metric": "gpu_utilisation_frac", "points_out": 1},
+    ],
 }
 
 
