@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from policies.metrics_view import KEEP_S
 from policies.registry import register
-from policies.scaling.load import FALLING, as_average, ceil, units_for
+from policies.scaling.alarms import averages, data_points, is_on, require_points
+from policies.scaling.load import FALLING, ceil, units_for
 from policies.scaling.options import bounded, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
 
@@ -29,6 +29,8 @@ class TargetTracking:
     `also` has further metrics with their targets: out if any wants out, in only if all want in, and the largest number
     wins. With `points_out=1`, `points_in=1`, `scale_in_frac=1` and no cool-downs it is plain proportional control, at
     any `period_s`.
+
+    Where there is no unit at all, any load is above target.
 
     Emulated: AWS does not say how large its steps are. A step out goes by the newest point, a step in by the highest
     of those that called for it, at most `max_step_in` units. The two alarms are those that it is commonly seen to make.
@@ -63,21 +65,16 @@ class TargetTracking:
                     option: (target, 0 < target < math.inf, "must be more than 0"),
                 },
             )
-        kept_s = max(self.points_out, self.points_in) * self.point_s + self.late_s
-        kept = f"with points_out, points_in and late_s takes {kept_s:g} s: samples are kept for {KEEP_S:g} s"
         step_in = self.max_step_in
         rules = {
             "scale_in_frac": (self.scale_in_frac, 0 <= self.scale_in_frac <= 1, "must lie in 0..1"),
-            "points_out": (self.points_out, self.points_out >= 1, "must be 1 or more"),
-            "points_in": (self.points_in, self.points_in >= 1, "must be 1 or more"),
-            "late_s": (self.late_s, self.late_s >= 0, "must be 0 or more"),
             "cooldown_out_s": (self.cooldown_out_s, self.cooldown_out_s >= 0, "must be 0 or more"),
             "cooldown_in_s": (self.cooldown_in_s, self.cooldown_in_s >= 0, "must be 0 or more"),
             "max_step_in": (step_in, step_in is None or step_in >= 1, "must be 1 or more"),
             "period_s": (self.period_s, self.period_s > 0, "must be more than 0"),
         }
-        require("target_tracking", {"point_s": (self.point_s, self.point_s > 0, "must be more than 0")} | rules)
-        require("target_tracking", {"point_s": (self.point_s, kept_s <= KEEP_S, kept)})
+        require("target_tracking", rules)
+        require_points("target_tracking", self.points_out, self.points_in, self.point_s, self.late_s)
         require_bounds("target_tracking", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
@@ -105,20 +102,13 @@ class TargetTracking:
     def _wish(self, target: Target, view: ClusterView, metric: str, goal: float) -> int:
         """What one metric asks for: more or fewer units than there are if its alarm is on, else what there is."""
         count = target.num_units
-        points = self._points(target, view, metric)
-        height = [None if value is None else as_average(target, metric, value) for value in points]
-        if all(value is not None and value > goal for value in height[: self.points_out]):
+        num = max(self.points_out, self.points_in)
+        points = data_points(target, view, metric, self.point_s, num, self.late_s)
+        height = averages(target, metric, points)
+        bound = goal if count else 0.0
+        if is_on(height, self.points_out, lambda value: value > bound):
             return max(ceil(units_for(target, view, metric, points[0] or 0.0, goal)), count)
-        if all(value is not None and value < self.scale_in_frac * goal for value in height[: self.points_in]):
+        if is_on(height, self.points_in, lambda value: value < self.scale_in_frac * goal):
             highest = max(filter(None, points[: self.points_in]), default=0.0)
             return min(ceil(units_for(target, view, metric, highest, goal)), count)
         return count
-
-    def _points(self, target: Target, view: ClusterView, metric: str) -> list[float | None]:
-        """The newest data points, on a grid from time 0, the newest complete one that has samples first."""
-        num = max(self.points_out, self.points_in)
-        late = int(self.late_s // self.point_s)
-        until_s = view.now_s // self.point_s * self.point_s
-        points = view.metrics.points(target.name, metric, until_s, self.point_s, num + late)
-        first = next((i for i, value in enumerate(points[: late + 1]) if value is not None), 0)
-        return points[first : first + num]

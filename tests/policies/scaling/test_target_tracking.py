@@ -140,7 +140,9 @@ def test_replicas_at_their_own_pace(metric: str, goal: float, value: float, want
 
 def test_from_no_replica_all_load_is_that_of_one() -> None:
     policy = TargetTracking(metric="concurrency_per_replica", target=2.0, **QUICK)
-    assert wishes(policy, [(60.0, {"concurrency_per_replica": 5.0})], [60.0], units=0, service=True) == [3]
+    for load, wanted in ((0.0, 0), (0.1, 1), (5.0, 3)):
+        samples = [(60.0, {"concurrency_per_replica": load})]
+        assert wishes(policy, samples, [60.0], units=0, service=True) == [wanted]
 
 
 @settings(max_examples=60, deadline=None)
