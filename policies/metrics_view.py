@@ -58,11 +58,35 @@ class MetricsView:
         samples = self._samples.get(target)
         return _value(samples[-1][1], metric, target) if samples else None
 
+    def newest_s(self, target: str) -> float | None:
+        """When the last sample was taken; None before the first."""
+        samples = self._samples.get(target)
+        return samples[-1][0] if samples else None
+
     def mean(self, target: str, metric: str, since_s: float) -> float | None:
         """Mean of the samples taken after `since_s` (exclusive); None if there are none."""
-        samples = self._samples.get(target, ())
-        values = [_value(values, metric, target) for time_s, values in samples if time_s > since_s]
-        return sum(values) / len(values) if values else None
+        values = []
+        for time_s, sample in reversed(self._samples.get(target, ())):
+            if time_s <= since_s:
+                break
+            values.append(_value(sample, metric, target))
+        return sum(reversed(values)) / len(values) if values else None
+
+    def points(self, target: str, metric: str, until_s: float, point_s: float, num: int) -> list[float | None]:
+        """Means of `num` stretches of `point_s`, newest first, each without its beginning; None where nothing was.
+
+        The newest ends at `until_s`.
+        """
+        sums, counts = [0.0] * num, [0] * num
+        for time_s, sample in reversed(self._samples.get(target, ())):
+            if time_s > until_s:
+                continue
+            index = int((until_s - time_s) // point_s)
+            if index >= num:
+                break
+            sums[index] += _value(sample, metric, target)
+            counts[index] += 1
+        return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
 
     def extremes(self, target: str, metric: str, since_s: float) -> tuple[float | None, float | None]:
         """(lowest, highest) value from `since_s` on, a sample standing until the next one.

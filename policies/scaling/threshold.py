@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from policies.errors import PolicyError
-from policies.metrics_view import KEEP_S, METRICS, SERVICE_METRICS
-from policies.registry import nearest, register
+from policies.metrics_view import KEEP_S
+from policies.registry import register
+from policies.scaling.options import bounded, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
 
 
@@ -38,28 +38,19 @@ class Threshold:
     _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        known = {**METRICS, **SERVICE_METRICS}
-        if self.metric not in known:
-            raise PolicyError(f"threshold: unknown metric {self.metric!r}: {nearest(self.metric, known)}")
+        require_metric("threshold", self.metric)
+        kept = f"must lie in 0..{KEEP_S:g}, as long as samples are kept"
         rules = {
             "lower": (self.lower, self.lower < self.upper, "must be less than upper"),
             "step_out": (self.step_out, self.step_out >= 0, "must be 0 or more"),
             "step_in": (self.step_in, self.step_in >= 0, "must be 0 or more"),
-            "sustained_s": (
-                self.sustained_s,
-                0 <= self.sustained_s <= KEEP_S,
-                f"must lie in 0..{KEEP_S:g}, as long as samples are kept",
-            ),
+            "sustained_s": (self.sustained_s, 0 <= self.sustained_s <= KEEP_S, kept),
             "cooldown_out_s": (self.cooldown_out_s, self.cooldown_out_s >= 0, "must be 0 or more"),
             "cooldown_in_s": (self.cooldown_in_s, self.cooldown_in_s >= 0, "must be 0 or more"),
             "period_s": (self.period_s, self.period_s > 0, "must be more than 0"),
-            "min_units": (self.min_units, self.min_units >= 0, "must be 0 or more"),
         }
-        for name, (value, holds, rule) in rules.items():
-            if not holds:
-                raise PolicyError(f"threshold: {name}={value}: {rule}")
-        if self.max_units is not None and self.max_units < self.min_units:
-            raise PolicyError(f"threshold: max_units={self.max_units}: must not be less than min_units")
+        require("threshold", rules)
+        require_bounds("threshold", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
         now_s, count = view.now_s, target.num_units
@@ -71,8 +62,7 @@ class Threshold:
             wanted = count + self.step_out
         elif high < self.lower and now_s >= max(self._last_in_s, self._last_out_s) + self.cooldown_in_s:
             wanted = count - self.step_in
-        most = target.max_units if self.max_units is None else min(self.max_units, target.max_units)
-        wanted = min(max(wanted, self.min_units, target.min_units), most)
+        wanted = bounded(wanted, target, self.min_units, self.max_units)
         if wanted > count:
             self._last_out_s = now_s
         elif wanted < count:

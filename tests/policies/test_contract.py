@@ -33,6 +33,14 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "scaling": {
         "static": [{}],
         "threshold": [{}, {"metric": "queue_length", "sustained_s": 0.0, "step_out": 3}, {"min_units": 2}],
+        "scheduled": [{"actions": [{"at_s": 60.0, "units": 3}, {"at_s": 7200.0, "min_units": 1}]}],
+        "queue_depth": [{}, {"metric": "pending_gpus", "per_unit": 8.0, "counts_busy": False}],
+        "step": [{}, {"adjustment": "change", "steps_out": {0: 1, 0.5: 3}, "steps_in": {0: -1}}],
+        "target_tracking": [
+            {},
+            {"target": 0.5, "also": {"pending_gpus": 0.5}, "points_out": 1, "points_in": 1},
+            {"metric": "queue_length", "points_out": 1, "cooldown_out_s": 0.0},
+        ],
     },
 }
 
@@ -41,6 +49,14 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
 SERVICE_OPTIONS: dict[str, list[dict[str, Any]]] = {
     "static": [{}],
     "threshold": [{"metric": "concurrency_per_replica", "lower": 0.5, "upper": 1.5}],
+    "scheduled": [{"policy": {"name": "threshold", "metric": "concurrency_per_replica"}}],
+    "queue_depth": [{}],
+    "step": [{"metric": "concurrency_per_replica", "upper": 1.0, "lower": 0.5}],
+    "target_tracking": [
+        {"metric": "concurrency_per_replica", "points_out": 1, "points_in": 1},
+        {"metric": "request_rate_per_replica_per_s", "points_out": 1},
+        {"metric": "gpu_utilisation_frac", "points_out": 1},
+    ],
 }
 
 

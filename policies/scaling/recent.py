@@ -1,0 +1,24 @@
+"""What was recommended lately: scaling policies hold back by the largest, or the smallest, of a window."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Recent:
+    """Numbers by the time at which they were recommended, for `keep_s`."""
+
+    def __init__(self, keep_s: float) -> None:
+        self._keep_s = keep_s
+        self._kept: deque[tuple[float, int]] = deque()
+
+    def add(self, now_s: float, number: int) -> None:
+        """Records one; time doesn't go back."""
+        kept = self._kept
+        kept.append((now_s, number))
+        while kept[0][0] < now_s - self._keep_s:
+            kept.popleft()
+
+    def within(self, now_s: float, window_s: float) -> list[int]:
+        """Those recommended after the beginning of the window, exclusive."""
+        return [number for time_s, number in self._kept if time_s > now_s - window_s]

@@ -1,0 +1,114 @@
+"""Keep a metric at a target, as one sets a thermostat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from policies.registry import register
+from policies.scaling.alarms import averages, data_points, is_on, require_points
+from policies.scaling.load import FALLING, ceil, units_for
+from policies.scaling.options import bounded, require, require_bounds, require_metric
+from policies.view import ClusterView, Target
+
+
+@register("scaling", "target_tracking")
+@dataclass
+class TargetTracking:
+    """As many units as bring a metric to its target (Amazon EC2 and Application Auto Scaling, target tracking
+    policies, as of autumn 2026).
+
+    A data point is the mean of a stretch of `point_s`, of a metric that is a total its share a unit. Out when
+    `points_out` points in a row lie above `target`, in when `points_in` lie below `scale_in_frac` of it; else, and
+    where a point is missing or the newest one older than `late_s`, nothing happens. What it takes is proportional: load
+    over target, the load being that of the units measured; units on the way are no part of it but count as capacity, so
+    that a second alarm does not order them again. While units are on the way none are taken away. After a step out no
+    other one for `cooldown_out_s`, after any step none in for `cooldown_in_s`.
+
+    `also` has further metrics with their targets: out if any wants out, in only if all want in, and the largest number
+    wins. With `points_out=1`, `points_in=1`, `scale_in_frac=1` and no cool-downs it is plain proportional control, at
+    any `period_s`.
+
+    Where there is no unit at all, any load is above target.
+
+    Emulated: AWS does not say how large its steps are. A step out goes by the newest point, a step in by the highest
+    of those that called for it, at most `max_step_in` units. The two alarms are those that it is commonly seen to make.
+    """
+
+    metric: str = "gpu_allocation_frac"
+    target: float = 0.7
+    also: Mapping[str, float] = field(default_factory=dict)  # metric -> target
+    scale_in_frac: float = 0.9
+    points_out: int = 3
+    points_in: int = 15
+    point_s: float = 60.0
+    late_s: float = 180.0
+    cooldown_out_s: float = 300.0
+    cooldown_in_s: float = 300.0
+    max_step_in: int | None = None
+    disable_scale_in: bool = False
+    min_units: int = 0
+    max_units: int | None = None
+    period_s: float = 60.0
+    _last_out_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for metric, target in {**self.also, self.metric: self.target}.items():
+            require_metric("target_tracking", metric)
+            option = "target" if metric == self.metric else f"also.{metric}"
+            require(
+                "target_tracking",
+                {
+                    "metric": (metric, metric != FALLING, "falls while load rises: it can't be tracked"),
+                    option: (target, 0 < target < math.inf, "must be more than 0"),
+                },
+            )
+        step_in = self.max_step_in
+        rules = {
+            "scale_in_frac": (self.scale_in_frac, 0 <= self.scale_in_frac <= 1, "must lie in 0..1"),
+            "cooldown_out_s": (self.cooldown_out_s, self.cooldown_out_s >= 0, "must be 0 or more"),
+            "cooldown_in_s": (self.cooldown_in_s, self.cooldown_in_s >= 0, "must be 0 or more"),
+            "max_step_in": (step_in, step_in is None or step_in >= 1, "must be 1 or more"),
+            "period_s": (self.period_s, self.period_s > 0, "must be more than 0"),
+        }
+        require("target_tracking", rules)
+        require_points("target_tracking", self.points_out, self.points_in, self.point_s, self.late_s)
+        require_bounds("target_tracking", self.min_units, self.max_units)
+
+    def desired(self, target: Target, view: ClusterView) -> int:
+        now_s, count = view.now_s, target.num_units
+        wishes = [
+            self._wish(target, view, metric, goal) for metric, goal in {self.metric: self.target, **self.also}.items()
+        ]
+        wanted = count
+        highest = max(wishes)
+        if highest > count and now_s >= self._last_out_s + self.cooldown_out_s:
+            wanted = highest
+        elif (
+            highest < count
+            and not (target.num_starting or self.disable_scale_in)
+            and now_s >= max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
+        ):
+            wanted = max(highest, count - (self.max_step_in or count))
+        wanted = bounded(wanted, target, self.min_units, self.max_units)
+        if wanted > count:
+            self._last_out_s = now_s
+        elif wanted < count:
+            self._last_in_s = now_s
+        return wanted
+
+    def _wish(self, target: Target, view: ClusterView, metric: str, goal: float) -> int:
+        """What one metric asks for: more or fewer units than there are if its alarm is on, else what there is."""
+        count = target.num_units
+        num = max(self.points_out, self.points_in)
+        points = data_points(target, view, metric, self.point_s, num, self.late_s)
+        height = averages(target, metric, points)
+        bound = goal if count else 0.0
+        if is_on(height, self.points_out, lambda value: value > bound):
+            return max(ceil(units_for(target, view, metric, points[0] or 0.0, goal)), count)
+        if is_on(height, self.points_in, lambda value: value < self.scale_in_frac * goal):
+            highest = max(filter(None, points[: self.points_in]), default=0.0)
+            return min(ceil(units_for(target, view, metric, highest, goal)), count)
+        return count
