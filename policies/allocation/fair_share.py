@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from policies.jobs_view import JobsView
 from policies.plan import Draft
 from policies.registry import register
 from policies.serving import first_fit, gpus_on_closed
@@ -98,10 +97,18 @@ class FairShare:
         jobs = view.jobs
         if jobs.is_empty:
             return
-        low, high, capacity = jobs.min_gpus, jobs.max_gpus, view.capacity_gpus
+        low, high, capacity = self.bounds(view)
+        weight = None if jobs.weigh_alike else jobs.weight
+        self.give(view, draft, self.shares(jobs.gpus_held, weight, low, high, capacity))
+
+    def bounds(self, view: ClusterView) -> tuple[np.ndarray, np.ndarray, int]:
+        """(least, most, in all) that jobs may have; arrays of shape (J,)."""
         if view.nodes.closed_held_gpus or view.free_gpus < 0:
-            low, high, capacity = self._while_draining(view)
-        share = self._shares(jobs, low, high, capacity)
+            return self._while_draining(view)
+        return view.jobs.min_gpus, view.jobs.max_gpus, view.capacity_gpus
+
+    def give(self, view: ClusterView, draft: Draft, share: np.ndarray) -> None:
+        """Writes shares into the draft, as far as places go."""
         if draft.fits_by_count:
             draft.give_all(share)
         else:
@@ -117,10 +124,12 @@ class FairShare:
                 low[row] = high[row] = held[row]
         return low, high, max(view.capacity_gpus + view.nodes.closed_held_gpus, int(low[held > 0].sum()))
 
-    def _shares(self, jobs: JobsView, low: np.ndarray, high: np.ndarray, capacity: int) -> np.ndarray:
+    def shares(
+        self, held: np.ndarray, weight: np.ndarray | None, low: np.ndarray, high: np.ndarray, capacity: int
+    ) -> np.ndarray:
+        """GPUs a job, within its bounds; all of shape (J,), in submit order. None: all weigh the same."""
         if int(np.add.reduce(high)) <= capacity:
             return high
-        weight = None if jobs.weigh_alike else jobs.weight
         if weight is None:  # from one decision to the next the level seldom moves: try the last one
             share = _at_level(low, high, self._level, capacity)
             if share is not None:
@@ -129,7 +138,7 @@ class FairShare:
         if total[0] <= capacity:
             self._level = int(total.searchsorted(capacity, "right")) - 1
             return fill(low, high, weight, capacity)
-        order = (jobs.gpus_held == 0).argsort(kind="stable")  # running jobs first, then waiting, each in submit order
+        order = (held == 0).argsort(kind="stable")  # running jobs first, then waiting, each in submit order
         admitted = first_fit(order, low, capacity).nonzero()[0]
         share = np.zeros_like(low)
         if not admitted.size:

@@ -15,6 +15,7 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "fifo": [{}, {"backfill": "true"}, {"backfill": "easy"}],
         "greedy": [{}, {"backfill": False}],
         "fair_share": [{}],
+        "lend": [{}, {"guaranteed_gpus": 4, "headroom_gpus": 2}, {"notice_s": 0.0}],
         "priority": [{}, {"backfill": True}, {"preemptive": False}, {"preemptive": False, "backfill": True}],
         "sjf": [{}, {"backfill": True}],
         "srtf": [{}, {"key": "gpu_time"}],

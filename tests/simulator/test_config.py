@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from policies import PolicyError, registry
 from simulator.__main__ import store_choices
 from simulator.cluster import DecideOptions
-from simulator.config import GROUPS, STEP_TIMES, RunConfig, Setup, make_policy, read_config
+from simulator.config import GROUPS, SERVING_GROUPS, STEP_TIMES, RunConfig, Setup, make_policy, read_config
 from simulator.errors import ConfigError
 from simulator.overheads import MoveCosts
 from simulator.schema import schema_of
@@ -75,9 +75,10 @@ def test_the_root_file_names_every_setting() -> None:
     given = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
     assert isinstance(given, dict)
     own = {str(name): value for name, value in given.items() if name not in ("defaults", "hydra", "monitor")}
+    composed = (*GROUPS, *SERVING_GROUPS, "monitor", "service")
     config = RunConfig(**{group: {} for group in GROUPS})
     defaults = {each.name: getattr(config, each.name) for each in fields(RunConfig)}
-    assert own == {name: value for name, value in defaults.items() if name not in (*GROUPS, "monitor")}
+    assert own == {name: value for name, value in defaults.items() if name not in composed}
 
 
 @pytest.mark.parametrize(
