@@ -46,8 +46,8 @@ def _lives(run: Run) -> Iterator[str]:
 
 def _holdings(run: Run) -> Iterator[str]:
     of = run.columns("replicas", "job", "num_gpus", "allocated_s", "end_s", "held_gpu_s")
-    moves, first = Moves.of(run), int(of["job"].min(initial=0))
-    if not np.array_equal(of["job"], first + np.arange(len(of["job"]))):
+    moves = Moves.of(run)
+    if not np.array_equal(of["job"], len(run.jobs) + np.arange(len(of["job"]))):
         yield "replicas are not numbered one after the other"
         return
     mine = moves.job >= len(run.jobs)
