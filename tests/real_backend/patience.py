@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 
-PATIENCE_S = 200.0
+PATIENCE_S = 270.0
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:

@@ -129,8 +129,9 @@ def test_calibration_then_validation(tmp_path: Path) -> None:
     """Everything as a user has it, in a minute: a profile, two policies live and simulated, the report."""
     folder = tmp_path / "validation"
     small = [
-        "workload.num_jobs=3", "cluster.gpus_per_node=2", "calibration.model=[mlp]", "calibration.workers=[1,2]",
-        "calibration.steps=6", "calibration.warmup=1", "calibration.moves=1", "allocation=fifo,fair_share",
+        "workload.num_jobs=3", "cluster.num_nodes=2", "cluster.gpus_per_node=2", "allocation=fifo,fair_share",
+        "calibration.model=[mlp]", "calibration.workers=[1,2]", "calibration.steps=6", "calibration.warmup=1",
+        "calibration.moves=1",
     ]  # fmt: skip
     told = command("validate", *SMALL, *FAST, *small, f"hydra.run.dir={folder}")
     assert told.returncode == 0, told.stderr
