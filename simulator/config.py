@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from policies import registry
+from simulator.catalogue import pool_settings
 from simulator.cluster import DecideOptions
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
@@ -110,7 +111,7 @@ class Setup:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.source: WorkloadSource = build_source(config.workload)
-        self._pool = build(PoolSpec, config.cluster, prefix="cluster.", name="default")
+        self._pool = build(PoolSpec, pool_settings(config.cluster), prefix="cluster.", name="default")
         self._services = list(service_plans(config.requests, config.service, config.services))
         self._estimates, self._estimate_options = _estimates(config.estimates)
         self._parts: dict[str, Any] = {

@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from policies import registry
 from policies.registry import KINDS
+from simulator.catalogue.pool import CHOICE, OF_INSTANCE
 from simulator.cluster import DecideOptions
 from simulator.config import RunConfig
 from simulator.errors import ConfigError
@@ -27,7 +28,7 @@ _PLAIN = (int, float, str, bool)
 def root_schema() -> type:
     """All settings of a run."""
     nested = {
-        "cluster": schema_of(PoolSpec, without=("name",)),
+        "cluster": cluster_schema(),
         "decide": schema_of(DecideOptions),
         "monitor": schema_of(MonitorOptions),
         "service": make_dataclass(
@@ -44,6 +45,17 @@ def root_schema() -> type:
         cls = nested.get(name)
         rows.append((name, cls or hint, field(default_factory=cls) if cls else default))
     return make_dataclass("Run", rows)
+
+
+def cluster_schema() -> type:
+    """The options of a pool: an instance, how it is bought, and `PoolSpec`'s; what an instance settles is open."""
+    rows: list[tuple[str, Any, Any]] = [(name, str, field(default=default)) for name, default in CHOICE.items()]
+    for name, hint, default in _rows(PoolSpec):
+        if name in OF_INSTANCE:
+            hint, default = hint | None, field(default=None)  # None: the instance's, or else PoolSpec's own default
+        if name != "name":
+            rows.append((name, hint, default))
+    return make_dataclass(PoolSpec.__name__, rows)
 
 
 def policy_schemas() -> Iterator[tuple[str, str, type]]:
