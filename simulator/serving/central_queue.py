@@ -19,22 +19,21 @@ from workloads.requests import Requests
 from workloads.serving.service_times import ServiceTimes
 
 
-def serve(arrivals_s: list[float], services_s: list[float], free_s: list[float], until_s: float) -> list[float]:
-    """Finish times of the requests that start before `until_s`, the first ones; `free_s` is a heap, and updated."""
-    finishes: list[float] = []
-    add = finishes.append
+def serve(joins_s: list[float], services_s: list[float], free_s: list[float], until_s: float) -> list[float]:
+    """When the requests start that start before `until_s`, the first ones; `free_s` is a heap, and updated."""
+    starts: list[float] = []
+    add = starts.append
     if not free_s:
-        return finishes
-    for arrival_s, service_s in zip(arrivals_s, services_s, strict=True):
-        finish_s = free_s[0]
-        if finish_s < arrival_s:
-            finish_s = arrival_s
-        if finish_s >= until_s:
+        return starts
+    for join_s, service_s in zip(joins_s, services_s, strict=True):
+        start_s = free_s[0]
+        if start_s < join_s:
+            start_s = join_s
+        if start_s >= until_s:
             break
-        finish_s += service_s
-        heapreplace(free_s, finish_s)
-        add(finish_s)
-    return finishes
+        heapreplace(free_s, start_s + service_s)
+        add(start_s)
+    return starts
 
 
 class CentralQueue(ServingModel):
@@ -57,7 +56,7 @@ class CentralQueue(ServingModel):
         self._draining: dict[int, float] = {}  # replica -> when it is done
         self._waiting = Tickets.none()
         self._serving = Tickets.none()
-        self._finish_s = np.zeros(0)  # of those being served
+        self._start_s = self._finish_s = np.zeros(0)  # of those being served
         self._later: list[tuple[float, int, float, float, int]] = []  # to be tried again: (join, number, …), a heap
 
     def advance(self, new: Requests, until_s: float) -> Served:
@@ -67,17 +66,21 @@ class CentralQueue(ServingModel):
         self.counts.arrived += len(new)
         if self._later:
             tickets = self._with_retries(tickets, until_s)
-        finishes = serve(tickets.join_s.tolist(), tickets.service_s.tolist(), self._free_s, until_s)
-        num = len(finishes)
-        self._waiting = tickets.take(slice(num, None))
-        serving = self._serving.then(tickets.take(slice(num)))
-        finish_s = np.concatenate([self._finish_s, finishes])
+        starts = np.array(serve(tickets.join_s.tolist(), tickets.service_s.tolist(), self._free_s, until_s))
+        begun = tickets.take(slice(len(starts)))
+        self._waiting = tickets.take(slice(len(starts), None))
+        serving = self._serving.then(begun)
+        start_s = np.concatenate([self._start_s, starts])
+        finish_s = np.concatenate([self._finish_s, starts + begun.service_s])
         is_done = finish_s <= until_s
         done, done_s = serving.take(is_done), finish_s[is_done]
-        self._serving, self._finish_s = serving.take(~is_done), finish_s[~is_done]
+        self._keep(serving, start_s, finish_s, ~is_done)
         self.counts.served += len(done_s)
-        start_s = np.maximum(done_s - done.service_s, done.join_s)
-        return Served(done.number, done.arrival_s, start_s, done_s, np.zeros(len(done_s), np.int64))
+        return Served(done.number, done.arrival_s, start_s[is_done], done_s, np.zeros(len(done_s), np.int64))
+
+    def _keep(self, serving: Tickets, start_s: np.ndarray, finish_s: np.ndarray, rows: np.ndarray) -> None:
+        """These rows are being served."""
+        self._serving, self._start_s, self._finish_s = serving.take(rows), start_s[rows], finish_s[rows]
 
     def _with_retries(self, tickets: Tickets, until_s: float) -> Tickets:
         due = []
@@ -107,7 +110,7 @@ class CentralQueue(ServingModel):
         is_victim = np.zeros(len(self._finish_s), bool)
         is_victim[np.flatnonzero(self._finish_s == free_s)[:1]] = True
         victim = self._serving.take(is_victim)
-        self._serving, self._finish_s = self._serving.take(~is_victim), self._finish_s[~is_victim]
+        self._keep(self._serving, self._start_s, self._finish_s, ~is_victim)
         for number, arrival_s, service_s, tries in zip(
             victim.number.tolist(), victim.arrival_s.tolist(), victim.service_s.tolist(), victim.tries.tolist(),
             strict=True,
