@@ -8,32 +8,18 @@ else it waits for the next call, when there may be more servers or fewer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
+from simulator.serving.first_free import compiled, serve
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.outcome import Counts, Served
 from simulator.serving.tickets import Tickets
 from workloads.requests import Requests
 from workloads.serving.service_times import ServiceTimes
 
-
-def serve(joins_s: list[float], services_s: list[float], free_s: list[float], until_s: float) -> list[float]:
-    """When the requests start that start before `until_s`, the first ones; `free_s` is a heap, and updated."""
-    starts: list[float] = []
-    add = starts.append
-    if not free_s:
-        return starts
-    for join_s, service_s in zip(joins_s, services_s, strict=True):
-        start_s = free_s[0]
-        if start_s < join_s:
-            start_s = join_s
-        if start_s >= until_s:
-            break
-        heapreplace(free_s, start_s + service_s)
-        add(start_s)
-    return starts
+_MANY = 5_000_000  # requests, after which compiling the loop pays
 
 
 class CentralQueue(ServingModel):
@@ -45,11 +31,19 @@ class CentralQueue(ServingModel):
     Args:
         service_times: of requests, in seconds, on one replica.
         rng: draws them, in order of arrival: scaling and balancing change no request.
+        compile_after: so many requests; then the loop over them is compiled, where Numba is installed.
     """
 
-    def __init__(self, service_times: ServiceTimes, options: RequestOptions, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        service_times: ServiceTimes,
+        options: RequestOptions,
+        rng: np.random.Generator,
+        compile_after: int = _MANY,
+    ) -> None:
         assert options.is_plain, options
         self._service_times, self._options, self._rng = service_times, options, rng
+        self._compile_after = compile_after
         self.counts = Counts()
         self._now_s = 0.0
         self._free_s: list[float] = []  # a heap
@@ -66,7 +60,7 @@ class CentralQueue(ServingModel):
         self.counts.arrived += len(new)
         if self._later:
             tickets = self._with_retries(tickets, until_s)
-        starts = np.array(serve(tickets.join_s.tolist(), tickets.service_s.tolist(), self._free_s, until_s))
+        starts = self._starts_s(tickets, until_s)
         begun = tickets.take(slice(len(starts)))
         self._waiting = tickets.take(slice(len(starts), None))
         serving = self._serving.then(begun)
@@ -77,6 +71,16 @@ class CentralQueue(ServingModel):
         self._keep(serving, start_s, finish_s, ~is_done)
         self.counts.served += len(done_s)
         return Served(done.number, done.arrival_s, start_s[is_done], done_s, np.zeros(len(done_s), np.int64))
+
+    def _starts_s(self, tickets: Tickets, until_s: float) -> np.ndarray:
+        """When the requests start that start before `until_s`, the first ones; they take their servers."""
+        loop = compiled() if self.counts.arrived > self._compile_after else None
+        if loop is None or not self._free_s:
+            return np.array(serve(tickets.join_s.tolist(), tickets.service_s.tolist(), self._free_s, until_s))
+        free_s, start_s = np.array(self._free_s), np.empty(len(tickets.join_s))
+        num = loop(tickets.join_s, tickets.service_s, free_s, until_s, start_s)
+        self._free_s = free_s.tolist()
+        return start_s[:num]
 
     def _keep(self, serving: Tickets, start_s: np.ndarray, finish_s: np.ndarray, rows: np.ndarray) -> None:
         """These rows are being served."""

@@ -100,7 +100,7 @@ def test_who_waits_too_long_gives_up_at_that_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["llm", "llm_steps"])
 def test_who_finds_no_replica_waits_within_the_limits(name: str) -> None:
-    """Of those that come at 1, 2 and 3 s the first gives up at 6, the last finds the queue full; then a replica comes."""
+    """Of those that come at 1, 2 and 3 s the first gives up, the last finds the queue full; then a replica comes."""
     options = RequestOptions(timeout_s=5.0, queue_limit=2)
     model = make_model(name, options, np.random.default_rng(0))
     one = np.ones(3, np.int64)
