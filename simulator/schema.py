@@ -14,7 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from policies import registry
 from policies.registry import KINDS
 from simulator.cluster import DecideOptions
-from simulator.config import RunConfig
+from simulator.config import GROUPS, RunConfig
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
@@ -38,8 +38,8 @@ def root_schema() -> type:
 
 
 def policy_schemas() -> Iterator[tuple[str, str, type]]:
-    """(kind, name, schema) of every registered policy."""
-    for kind in KINDS:
+    """(kind, name, schema) of every registered policy that a group of settings chooses, not of parts of policies."""
+    for kind in (kind for kind in KINDS if kind in GROUPS):
         for name in registry.names(kind):
             yield kind, name, schema_of(registry.get(kind, name), name=name)
 
