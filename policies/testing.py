@@ -430,7 +430,7 @@ class ForecasterContract:
             last_s = ((turn + 1) * self.num_samples - 1) * self.step_s
             forecaster.forecast(last_s + self.lead_s, 0.9)
             sizes.append(len(pickle.dumps(forecaster)))
-        assert sizes[2] <= 1.05 * sizes[1]
+        assert sizes[2] <= 1.2 * sizes[1]  # 1.5 if it kept all
 
     @pytest.mark.parametrize(
         ("time_s", "value", "message"),

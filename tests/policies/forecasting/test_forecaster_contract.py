@@ -14,9 +14,17 @@ from policies.forecasting import Forecaster
 from policies.testing import ForecasterContract
 
 # Small enough for the contract's series; taken where a forecaster has such an option.
-SMALL = {"step_s": 60.0, "season_s": 2400.0, "window": 100}
-OPTIONS: dict[str, dict[str, Any]] = {}
-NEEDS: dict[str, str] = {}
+SMALL = {
+    "step_s": 60.0,
+    "season_s": 2400.0,
+    "window": 100,
+    "train": 120,
+    "refit_every": 30,
+    "max_pairs": 100,
+    "epochs": 20,
+}
+OPTIONS = {"arima": {"p": 1, "q": 0, "refit_every": 120}}
+NEEDS = {"arima": "statsmodels", "ets": "statsmodels", "svr": "sklearn", "neural": "torch"}
 
 
 def small(name: str) -> dict[str, Any]:
