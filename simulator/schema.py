@@ -15,7 +15,7 @@ from policies import registry
 from policies.registry import KINDS
 from simulator.catalogue.pool import CHOICE, OF_INSTANCE
 from simulator.cluster import DecideOptions
-from simulator.config import RunConfig
+from simulator.config import GROUPS, RunConfig
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
@@ -59,8 +59,8 @@ def cluster_schema() -> type:
 
 
 def policy_schemas() -> Iterator[tuple[str, str, type]]:
-    """(kind, name, schema) of every registered policy."""
-    for kind in KINDS:
+    """(kind, name, schema) of every registered policy that a group of settings chooses, not of parts of policies."""
+    for kind in (kind for kind in KINDS if kind in GROUPS):
         for name in registry.names(kind):
             yield kind, name, schema_of(registry.get(kind, name), name=name)
 
