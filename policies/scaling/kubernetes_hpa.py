@@ -150,11 +150,16 @@ class KubernetesHpa:
             return by_average_value(target.num_units, milli(value), milli(spec.target), self._tolerance)
         return by_value(target.num_units, target.num_ready, milli(value), milli(spec.target), self._tolerance)
 
-    def _measured(self, spec: MetricSpec, target: Target, view: ClusterView) -> float | None:
+    def newest(self, metric: str, target: Target, view: ClusterView) -> float | None:
+        """The last value measured; None where there is none, it is too old, or not a number."""
         newest_s = view.metrics.newest_s(target.name)
         if newest_s is None or newest_s < view.now_s - self.stale_s:
             return None
-        return view.metrics.latest(target.name, spec.metric)
+        value = view.metrics.latest(target.name, metric)
+        return None if value is None or math.isnan(value) else value
+
+    def _measured(self, spec: MetricSpec, target: Target, view: ClusterView) -> float | None:
+        return self.newest(spec.metric, target, view)
 
     def _groups(self, spec: MetricSpec, target: Target, view: ClusterView) -> tuple[Usage, Usage, Usage]:
         """The pods that are ready, unready and missing, as far as they are known one by one."""
