@@ -34,6 +34,14 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "scaling": {
         "static": [{}],
         "threshold": [{}, {"metric": "queue_length", "sustained_s": 0.0, "step_out": 3}, {"min_units": 2}],
+        "kubernetes_hpa": [
+            {},
+            {"behavior": {}, "metrics": [{"metric": "queue_length", "source": "External", "target_type": "Value"}]},
+        ],
+        "keda": [{}, {"triggers": [{"metric": "pending_gpus", "threshold": 8.0}], "behavior": {}}],
+        "knative_kpa": [{"metric": "pending_gpus", "target": 8.0}],
+        "ray_serve": [{"metric": "queue_length"}],
+        "skyserve": [{"metric": "queue_length"}],
         "scheduled": [{"actions": [{"at_s": 60.0, "units": 3}, {"at_s": 7200.0, "min_units": 1}]}],
         "queue_depth": [{}, {"metric": "pending_gpus", "per_unit": 8.0, "counts_busy": False}],
         "step": [{}, {"adjustment": "change", "steps_out": {0: 1, 0.5: 3}, "steps_in": {0: -1}}],
@@ -50,6 +58,11 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
 SERVICE_OPTIONS: dict[str, list[dict[str, Any]]] = {
     "static": [{}],
     "threshold": [{"metric": "concurrency_per_replica", "lower": 0.5, "upper": 1.5}],
+    "kubernetes_hpa": [{}, {"metrics": [{"metric": "concurrency", "source": "Pods", "target_type": "AverageValue"}]}],
+    "keda": [{}, {"triggers": [{"metric": "concurrency", "threshold": 0.5}], "min_units": 1}],
+    "knative_kpa": [{}, {"metric": "request_rate_per_s", "target": 0.5, "min_units": 1}],
+    "ray_serve": [{}],
+    "skyserve": [{}],
     "scheduled": [{"policy": {"name": "threshold", "metric": "concurrency_per_replica"}}],
     "queue_depth": [{}],
     "step": [{"metric": "concurrency_per_replica", "upper": 1.0, "lower": 0.5}],
