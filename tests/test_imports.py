@@ -17,7 +17,7 @@ FORBIDDEN = {
     "simulator": {"real_backend", "torch"},
     "real_backend": set(),  # may import all, and nobody imports it
 }
-LATE = ("torch", "matplotlib", "seaborn", "scipy")  # slow: imported where they are used
+LATE = ("torch", "matplotlib", "seaborn", "scipy", "numba")  # slow: imported where they are used
 
 
 def imports(file: Path) -> set[str]:
