@@ -18,7 +18,15 @@ FORBIDDEN = {
     "real_backend": set(),  # may import all, and nobody imports it
 }
 MAY = {"policies/forecasting/neural.py": {"torch"}}  # inside a function: see LATE
-LATE = ("torch", "matplotlib", "seaborn", "scipy", "sklearn", "statsmodels")  # slow: imported where they are used
+LATE = (
+    "torch",
+    "matplotlib",
+    "seaborn",
+    "scipy",
+    "sklearn",
+    "statsmodels",
+    "numba",
+)  # slow: imported where they are used
 
 
 def imports(file: Path) -> set[str]:

@@ -96,7 +96,9 @@ def draw(rows: list[Row], out: Path) -> list[Path]:
     """Mean JCT against the share of requests that miss their objective."""
     names = list(dict.fromkeys(row["pool"] for row in rows))
     best = _beaten(rows)
-    title = f"One pool is better in both than {', '.join(best)}" if best else "One pool, and the same machines split in two"
+    title = "One pool, and the same machines split in two"
+    if best:
+        title = f"One pool is better in both than {', '.join(best)}"
     seeds = len({row["seed"] for row in rows})
     subtitle = f"means and 95% confidence intervals over {seeds} seeds; nodes for training | for the service"
     with new_figure(7.5, 4.6, title, subtitle) as figure:
@@ -148,7 +150,8 @@ def _tasks(seeds: int, hours: float) -> Iterator[tuple[Any, ...]]:
 
 def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    out, seeds, hours = Path(given.get("out", "docs/studies")), int(given.get("seeds", 10)), float(given.get("hours", 48))
+    out = Path(given.get("out", "docs/studies"))
+    seeds, hours = int(given.get("seeds", 10)), float(given.get("hours", 48))
     rows: list[Row] = []
     with ProcessPoolExecutor(2) as pool:
         for future in [pool.submit(*task) for task in _tasks(seeds, hours)]:
@@ -164,7 +167,8 @@ def main() -> None:
         print(path)
     for name in dict.fromkeys(row["pool"] for row in rows):
         jct, missed = _estimates(rows, name)
-        print(f"{name:12} JCT {jct.mean:.3g} ± {jct.half_width:.2g} h, missed {missed.mean:.3g} ± {missed.half_width:.2g} %")
+        print(f"{name:12} JCT {jct.mean:.3g} ± {jct.half_width:.2g} h, "
+              f"missed {missed.mean:.3g} ± {missed.half_width:.2g} %")  # fmt: skip
 
 
 if __name__ == "__main__":

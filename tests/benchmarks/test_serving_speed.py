@@ -1,4 +1,4 @@
-"""Requests a CPU-second: generating them, serving them, and of `llm` against its step-by-step reference."""
+"""Requests a CPU-second: generating and serving them, and against the same models step by step, or in SimPy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import numpy as np
@@ -16,8 +17,10 @@ from simulator.serving.central_queue import CentralQueue
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.models import make_model
 from simulator.serving.statistics import Objective, ServiceStatistics
-from tests.benchmarks.measure import cpu_s, slowness
+from tests.benchmarks.measure import cpu_s, in_turn, ratio, slowness
+from tests.simulator.serving.twins import QueueTwin, ServiceTwin
 from workloads.requests import Requests, RequestSource, build_requests
+from workloads.serving.batch_times import BatchTimes
 from workloads.serving.llm_times import LlmTimes
 from workloads.serving.service_times import ServiceTimes
 
@@ -73,8 +76,8 @@ def test_a_day_of_the_queue(compiled: bool) -> None:
     told = json.loads(subprocess.run([sys.executable, "-c", command], check=True, capture_output=True).stdout)
     rate = told["num"] / told["cpu_s"]
     print(
-        f"\nqueue{', compiled' if compiled else ''}: {told['num'] / 1e6:.1f} M requests in {told['cpu_s']:.1f} s of CPU, "
-        f"{rate / 1e6:.2f} M/s; peak {told['peak_mb']:.0f} MB (machine {slow:.1f}× slower than quiet)"
+        f"\nqueue, {'compiled' if compiled else 'plain'}: {told['num'] / 1e6:.1f} M requests in {told['cpu_s']:.1f} s "
+        f"of CPU, {rate / 1e6:.2f} M/s; peak {told['peak_mb']:.0f} MB (machine {slow:.1f}× slower than quiet)"
     )
     assert told["num"] == pytest.approx(86.4e6, rel=1e-3)
     assert told["cpu_s"] / slow < 60.0
@@ -103,3 +106,43 @@ def test_llm(name: str, num_replicas: int) -> None:
     assert done[0] == num
     if name == "llm":
         assert done[0] / used_s * slow > (150_000 if num_replicas == 1 else 110_000)
+
+
+def test_against_the_same_models_in_simpy() -> None:
+    """One stream of 8.6 requests/s per replica, 10 replicas; the event-by-event models cost several times the plain
+    queue, and are still faster than a textbook SimPy model of the same queue.
+    """
+    num, num_replicas = 30_000, 10
+    arrival_s = np.cumsum(np.random.default_rng(0).standard_exponential(num)) / 86.0
+    times, batches = ServiceTimes(mean_s=0.1), BatchTimes(fixed_s=0.2, per_request_s=0.02, max_batch=8, max_wait_s=0.05)
+    service_s = times.draw(num, np.random.default_rng(1))
+    limits = RequestOptions(queue_limit=50, timeout_s=5.0, retries=1)
+
+    def model(name: str, options: RequestOptions) -> None:
+        of = make_model(name, options, np.random.default_rng(1), times, batches)
+        for replica in range(num_replicas):
+            of.add(replica, 0.0)
+        of.advance(Requests(arrival_s), 1e9)
+
+    def twin(options: RequestOptions, is_batch: bool) -> None:
+        script = [(0.0, "add", replica) for replica in range(num_replicas)]
+        if is_batch:
+            time_of, size, wait_s = (lambda some: batches.time_s(len(some))), batches.max_batch, batches.max_wait_s
+        else:
+            time_of, size, wait_s = (lambda some: float(service_s[some[0]])), 1, 0.0
+        ServiceTwin(arrival_s, options, time_of, script, size, wait_s, np.random.default_rng(2)).run()
+
+    in_turns = RequestOptions(balancer="round_robin")
+    cases: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "queue": (
+            lambda: model("queue", RequestOptions()),
+            lambda: QueueTwin(arrival_s, service_s, [(0.0, num_replicas)]).run(),
+        ),
+        "queue with limits": (lambda: model("queue", limits), lambda: twin(limits, False)),
+        "queue, round robin": (lambda: model("queue", in_turns), lambda: twin(in_turns, False)),
+        "batch": (lambda: model("batch", RequestOptions()), lambda: twin(RequestOptions(), True)),
+    }
+    for name, (mine, theirs) in cases.items():
+        fast, slow = in_turn(3, mine, theirs)
+        print(f"\n{name}: {num / min(fast):,.0f} requests/s of CPU, {ratio(slow, fast):.0f}× its SimPy twin", end="")
+        assert ratio(slow, fast) > 2.0
