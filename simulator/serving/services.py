@@ -90,7 +90,7 @@ class Services:
         self._folder = folder
         self._num_replicas = 0
         self._row = {plan.spec.name: num_jobs + index for index, plan in enumerate(plans)}
-        self._width = {plan.spec.name: plan.spec.gpus_per_replica for plan in plans}
+        self._spec = {plan.spec.name: plan.spec for plan in plans}
         self._index = {plan.spec.name: index for index, plan in enumerate(plans)}
         self._samples = RowWriter(SAMPLES, folder and folder / "service_metrics.parquet") if plans else None
         self._of: dict[str, Service] = {}
@@ -179,7 +179,10 @@ class Services:
     def _new_replica(self, name: str, now_s: float, is_warm: bool, on_change: Callable[[Replica], None]) -> Replica:
         record = self._num_jobs + self._num_replicas
         self._num_replicas += 1
-        return Replica(self._jobs, self._row[name], record, now_s, self._width[name], name, is_warm, on_change)
+        spec = self._spec[name]
+        return Replica(
+            self._jobs, self._row[name], record, now_s, spec.gpus_per_replica, name, spec.pool, is_warm, on_change
+        )
 
     def _one_is_over(self) -> None:
         if self.are_over:
