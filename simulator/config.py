@@ -132,7 +132,11 @@ class Setup:
             return {pool: make_policy("scaling", config.scaling)}
         of = {pool: make_policy("scaling", config.node_scaling, prefix="node_scaling")}
         for plan, own in self._services:
-            of[plan.spec.name] = make_policy("scaling", config.scaling if own is None else own)
+            name = plan.spec.name
+            if own is None:
+                of[name] = make_policy("scaling", config.scaling)
+            else:
+                of[name] = make_policy("scaling", own, prefix=f"services.{name}.scaling")
         return of
 
     def load(self) -> Trace:

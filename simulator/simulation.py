@@ -100,6 +100,12 @@ class Scenario:
                 f"service {spec.name!r}: service.gpus_per_replica={spec.gpus_per_replica}: the cluster has "
                 f"{self.most_gpus} GPUs at most"
             )
+        for name, has in (("cpus_per_gpu", "cpus_per_node"), ("memory_gib_per_gpu", "memory_gib_per_node")):
+            most = max(getattr(pool, has) for pool in self.pools)
+            if getattr(spec, name) > most:
+                raise ConfigError(
+                    f"service {spec.name!r}: service.{name}={getattr(spec, name):g}: nodes have {most:g} at most"
+                )
 
     @property
     def most_gpus(self) -> int:

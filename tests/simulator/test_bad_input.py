@@ -224,7 +224,10 @@ def test_policies_that_need_estimates_say_so(allocation: str, options: dict[str,
     [
         ({"pools": []}, "there must be at least one"),
         ({"pools": [PoolSpec("x"), PoolSpec("x")]}, "names must differ"),
-        ({"scaling": {"gpus": registry.create("scaling", "static")}}, "scaling of unknown pool or service 'gpus': known: default"),
+        (
+            {"scaling": {"gpus": registry.create("scaling", "static")}},
+            "scaling of unknown pool or service 'gpus': known: default",
+        ),
         ({"oversized": "drop"}, "oversized='drop': must be reject or error"),
         ({"horizon_s": 0.0}, "horizon_s=0.0: must be more than 0"),
         ({"horizon_s": math.nan}, "horizon_s=nan: must be more than 0"),
