@@ -72,10 +72,20 @@ class Draft:
         """True if a gang can be placed whenever enough GPUs are free, wherever they are."""
         return self._placement.fits_by_count and not self._view.nodes.has_limits
 
+    @property
+    def space(self) -> Space:
+        """The free GPUs after all that this draft has given; to look at, or to copy and try things on."""
+        return self._writable() if self._last else self._space
+
     def gpus(self, job: Job) -> int:
         """What the job has in this draft."""
         gang = self._gangs.get(job)
         return job.gpus_held if gang is None else gang[0]
+
+    def nodes(self, job: Job) -> Placement:
+        """Where the job is in this draft."""
+        gang = self._gangs.get(job)
+        return job.nodes if gang is None else gang[1]
 
     def changes(self) -> Iterator[tuple[Job, int]]:
         """What this draft has given so far: (job, its GPUs), in the order of giving."""

@@ -32,6 +32,7 @@ from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
 from simulator.running import CONFIG, Interrupted, audit, prepare, signals
+from simulator.serving.settings import has_services
 from simulator.simulation import Scenario, simulate
 from simulator.summary import write_json
 from workloads.options import build
@@ -102,6 +103,7 @@ def make_plan(settings: Mapping[str, Any], profile: Profile | None = None) -> Pl
     mine = read_settings(settings)
     mine.options()
     tasks = mine.tasks()
+    _refuse_services(settings)
     profile = profile or find_profile(mine)
     source = profile.path or profile.name
     rest = {name: value for name, value in settings.items() if name not in OWN}
@@ -117,6 +119,14 @@ def make_plan(settings: Mapping[str, Any], profile: Profile | None = None) -> Pl
     scenario = replace(scenario, jobs=steps.jobs, pools=(pool,))
     text = OmegaConf.to_yaml({name: value for name, value in settings.items() if name not in _NOT_KEPT})
     return Plan(mine, config, scenario, steps, profile, text)
+
+
+def _refuse_services(settings: Mapping[str, Any]) -> None:
+    """Raises BackendError where requests are to be served."""
+    requests, services = settings.get("requests") or {}, settings.get("services") or {}
+    if has_services(requests, services):
+        given = f"services.{next(iter(services))}" if services else f"requests={requests['name']}"
+        raise BackendError(f"{given}: services are simulated only (python -m simulator); live runs have training jobs")
 
 
 def run_live(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet: bool = False) -> Run:

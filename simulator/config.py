@@ -138,7 +138,11 @@ class Setup:
             own = config.pools.get(pool.name, {}).get("scaling")
             of[pool.name] = make_policy("scaling", own or of_nodes, f"pools.{pool.name}.scaling" if own else prefix)
         for plan, own in self._services:
-            of[plan.spec.name] = make_policy("scaling", config.scaling if own is None else own)
+            name = plan.spec.name
+            if own is None:
+                of[name] = make_policy("scaling", config.scaling)
+            else:
+                of[name] = make_policy("scaling", own, prefix=f"services.{name}.scaling")
         return of
 
     def _check_places(self) -> None:

@@ -109,6 +109,12 @@ class Scenario:
                 f"service {spec.name!r}: service.gpus_per_replica={spec.gpus_per_replica}: "
                 f"{f'pool {spec.pool!r}' if spec.pool else 'the cluster'} has {most_gpus} GPUs at most"
             )
+        for name, has in (("cpus_per_gpu", "cpus_per_node"), ("memory_gib_per_gpu", "memory_gib_per_node")):
+            most = max(getattr(pool, has) for pool in self._pools_of(spec.pool))
+            if getattr(spec, name) > most:
+                raise ConfigError(
+                    f"service {spec.name!r}: service.{name}={getattr(spec, name):g}: nodes have {most:g} at most"
+                )
 
     def _pools_of(self, name: str) -> list[PoolSpec]:
         """The pool of a name; all for none."""

@@ -79,7 +79,13 @@ class Service:
 
     # ---- scaling
     def scale(self, count: int) -> None:
-        """Asks for replicas, or lets the latest go: first those that wait, then those that start, then ready ones."""
+        """Asks for replicas, or lets the latest go: first those that wait, then those that start, then ready ones.
+
+        With `activation` one stays while a request waits: it would be asked for again at once.
+        """
+        if not count and self.spec.activation:
+            self._advance(self._clock.now)
+            count = min(self._model.num_waiting, 1)
         more = count - self.view.num_units
         for _ in range(more):
             self._request()
@@ -140,12 +146,13 @@ class Service:
         self._clock.call_at(self._clock.now, Call(partial(follow, replica)), NODE)
 
     def _begin(self, replica: Replica) -> None:
+        self.view.num_pending -= 1
         if replica.end_s == replica.end_s or replica.num_preemptions:
             return  # it is gone again
-        self.view.num_pending -= 1
         nodes = {node for node, _ in replica.nodes}
         now_s = self._clock.now
-        starts_s = 0.0 if replica.is_warm else self.spec.startup.draw_s(self._rng, nodes <= self._cached)
+        has_image = bool(nodes) and nodes <= self._cached  # pooled: nobody knows where it is
+        starts_s = 0.0 if replica.is_warm else self.spec.startup.draw_s(self._rng, has_image)
         if starts_s:
             self._clock.call_at(now_s + starts_s, Call(partial(self._ready, replica)), NODE)
         else:
@@ -187,6 +194,7 @@ class Service:
             self.view.num_ready -= 1
 
     def _time_out(self, replica: Replica) -> None:
+        self._let_go()  # unless it is done just now
         if replica in self._draining:
             self._kill(replica)
             self._leave(replica, "timed_out")
@@ -205,9 +213,10 @@ class Service:
 
     # ---- from nothing to one
     def _watch_arrivals(self) -> None:
-        """Without any replica, the next request that comes is seen when it comes."""
+        """Without any replica, a request that waits is seen to: the next one when it comes."""
         if self.spec.activation and not self.view.num_units:
-            self._arrival_alarm.set(max(self._feed.next_s, self._clock.now))
+            next_s = -math.inf if self._model.num_waiting else self._feed.next_s
+            self._arrival_alarm.set(max(next_s, self._clock.now))
 
     def _activate(self) -> None:
         if self.view.num_units:
@@ -250,6 +259,7 @@ class Service:
             self._metrics.add(self.spec.name, now_s, values)
         self._num_ticks += 1  # a product, not a running sum: no drift
         self._clock.call_at(self._num_ticks * self.spec.sample_s, self._tick, SAMPLE)
+        self._watch_arrivals()  # of those that are tried again nobody else knows
         if not self.is_over and self._feed.is_over and not self._model.counts.in_flight:
             self.is_over = True
             self._on_over()

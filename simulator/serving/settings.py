@@ -13,7 +13,7 @@ from workloads.options import build, coerce
 from workloads.requests import build_requests
 from workloads.serving import LlmTimes, load_serving_profile
 
-_OWN = ("requests", "scaling", "profile")  # of a service, beside the fields of ServiceSpec
+_OWN = ("requests", "scaling")  # of one of `services`, beside what `service` has
 NONE = "none"
 
 
@@ -41,12 +41,18 @@ def service_plans(
             raise ConfigError(f"services.{name}={own}: must be a mapping of options of a service")
         if not isinstance(own.get("requests"), Mapping):
             raise ConfigError(f"{prefix}requests: is needed, such as {{name: poisson, rate_per_s: 10}}")
-        merged = {**_merged(service, own), "name": name}
-        yield _plan(own["requests"], merged, prefix, f"{prefix}requests."), own.get("scaling")
+        scaling = own.get("scaling")
+        if not isinstance(scaling, Mapping | None):
+            raise ConfigError(f"{prefix}scaling={scaling}: must be a mapping such as {{name: target_tracking}}")
+        if own.get("name", name) != name:
+            raise ConfigError(f"{prefix}name={own['name']}: its name is {name}")
+        options = {key: value for key, value in own.items() if key not in _OWN}
+        merged = {**_merged(service, options), "name": name}
+        yield _plan(own["requests"], merged, prefix, f"{prefix}requests."), scaling
 
 
 def _plan(requests: Mapping[str, Any], service: Mapping[str, Any], prefix: str, requests_prefix: str) -> ServicePlan:
-    options = {key: value for key, value in service.items() if key not in _OWN}
+    options = {key: value for key, value in service.items() if key != "profile"}
     own = coerce(options.pop("llm", {}) or {}, Mapping[str, Any], f"{prefix}llm")
     profile = str(service.get("profile") or "")
     base = asdict(load_serving_profile(profile).llm) if profile else {}

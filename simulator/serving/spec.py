@@ -28,7 +28,7 @@ class ServiceSpec:
         gpus_per_replica: a replica is a gang of so many GPUs.
         priority, weight, tenant: as of a training job; policies see replicas and jobs alike.
         pool: whose nodes its replicas may be on; empty: any.
-        activation: with no replica at all, the first request that waits starts one.
+        activation: with no replica at all, the first request that waits starts one; scaling leaves one while any waits.
         drain_timeout_s: a replica that drains for longer is killed.
         sample_s: how often its metrics are measured.
         network_s: round trip between its users and its replicas, part of every latency.
@@ -71,7 +71,10 @@ class ServiceSpec:
             "name": (bool(self.name), "must not be empty"),
             "replicas": (self.replicas >= 0, "must be 0 or more"),
             "min_replicas": (0 <= self.fewest <= self.replicas, f"must lie in 0..replicas={self.replicas}"),
-            "max_replicas": (self.most >= max(1, self.replicas), f"must be 1 or more, and replicas={self.replicas}"),
+            "max_replicas": (
+                self.most >= max(1, self.replicas),
+                f"must be 1 or more, and no less than replicas={self.replicas}",
+            ),
             "gpus_per_replica": (self.gpus_per_replica >= 1, "must be 1 or more"),
             "cpus_per_gpu": (0 <= self.cpus_per_gpu < math.inf, "must be 0 or more"),
             "memory_gib_per_gpu": (0 <= self.memory_gib_per_gpu < math.inf, "must be 0 or more"),

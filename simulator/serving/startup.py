@@ -21,8 +21,8 @@ class Startup:
     | weights | 22.7 s, p90 42 s | production model loads: p50 22.7 s, p90 42.0 s (Alibaba GenAI trace, 2026) |
     | engine | 176 s | start of vLLM with a model of 8 B parameters on an A100 (as of autumn 2026) |
 
-    A node that has pulled a service's image once has it from then on. GPUs are held, and paid for, from the first
-    stage on.
+    A node that has pulled a service's image once has it from then on; with `placement=pooled`, which knows no nodes,
+    each start pulls it. GPUs are held, and paid for, from the first stage on.
     """
 
     scheduling_s: float = 2.0
