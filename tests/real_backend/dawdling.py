@@ -13,7 +13,7 @@ from real_backend.training import Training
 from real_backend.worker import Worker
 from real_backend.worker import train as train_as_built_in
 
-STEP_S = 0.2
+STEP_S = 0.5
 FREE_STEPS = 20  # before a job waits for GO
 GO = "go"  # a file in the run's folder; go-JOB is for one job
 THIRDS = (1, 2, 1)  # workers in the first, the second, the last third of a job's steps

@@ -80,7 +80,7 @@ def run_live(
             scaling={"default": scaling} if scaling else {},
             monitor=MonitorOptions(interval_s=0.5),
             starve_after_s=30.0,
-            horizon_s=150.0,
+            horizon_s=240.0,
         )
         live = LiveRun(scenario, list(num_steps), {"mlp": task}, runtime, exporter=exporter)
         meanwhile(live, runtime)
