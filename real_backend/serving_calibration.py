@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -146,11 +147,12 @@ def calibrate_serving(
     torch.manual_seed(options.seed)
     module = Gpt(options.layers, options.width, options.heads, options.context, options.vocabulary)
     module = module.to(device, getattr(torch, options.dtype)).eval()
+    one_thread = device == "cpu" and options.num_threads == 1
     console.print(f"measuring {len(options.settings)} settings of a GPT on {device}, {options.rounds} rounds")
     with console.status("a GPT") as status, threads(options.num_threads):
         rows = measure_steps(
             module, options.settings, rounds=options.rounds, steps=options.steps, warmup=options.warmup,
-            seed=options.seed, say=status.update,
+            seed=options.seed, clock=time.thread_time if one_thread else time.perf_counter, say=status.update,
         )  # fmt: skip
     profile = _profile(rows, module, options, device, command)
     path = folder / f"{profile.name}.yaml"
@@ -179,9 +181,9 @@ def _profile(
     llm: dict[str, Any] = {name: _rounded(value) for fit in fits.values() for name, value in fit.coefficients.items()}
     on_cpu = device == "cpu"
     device_name = "cpu" if on_cpu else torch.cuda.get_device_name()
-    threads_used = f"{options.num_threads} thread{'s' if options.num_threads > 1 else ''}"
+    threads_used = f"{options.num_threads} threads, wall time" if options.num_threads > 1 else "1 thread, its CPU time"
     machine = f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} CPUs, "
-    size = f"{options.layers} layers of width {options.width}, {options.heads} heads"
+    size = f"{options.layers} × {options.width} (layers × width), {options.heads} heads"
     lengths = f"{min(options.lengths)} to {max(options.lengths)} tokens each"
     return ServingProfile(
         name=options.name or ("gpt_cpu" if on_cpu else f"gpt_{profile_name('real', device)}"),
@@ -275,4 +277,4 @@ def fitted_step_s(llm: LlmTimes, row: ServingRow | Setting) -> float:
     context = row.requests * row.length
     if row.kind == PrefillRows.kind:
         return llm.prefill_s(context, context * row.length)
-    return llm.decode_fixed_s + llm.decode_per_request_s * row.requests + llm.decode_per_token_s * context
+    return llm.decode_s(row.requests, context)

@@ -55,9 +55,14 @@ def measure_steps(
     steps: int,
     warmup: int,
     seed: int,
+    clock: Callable[[], float] = time.perf_counter,
     say: Callable[[str], None] = lambda what: None,
 ) -> list[ServingRow]:
     """A row a setting, of `rounds` times `steps` steps; `warmup` steps before each are not counted.
+
+    Args:
+        clock: `time.thread_time` where one thread of a CPU does it all: what it waits for its core, which other
+            programs may have, is no part of a step.
 
     Raises:
         BackendError: a setting that doesn't fit into the GPU's memory.
@@ -70,7 +75,7 @@ def measure_steps(
             what = f"{setting.kind} of {setting.requests} × {setting.length} tokens"
             say(f"round {turn + 1} of {rounds}: {what}")
             try:
-                times[index] += _times(module, setting, warmup + steps)[warmup:]
+                times[index] += _times(module, setting, warmup + steps, clock)[warmup:]
             except torch.OutOfMemoryError:
                 raise BackendError(f"serving: {what}: doesn't fit into the GPU's memory") from None
     return [_row(setting, some) for setting, some in zip(settings, times, strict=True)]
@@ -87,7 +92,7 @@ def threads(num: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _times(module: Gpt, setting: Setting, count: int) -> list[float]:
+def _times(module: Gpt, setting: Setting, count: int, clock: Callable[[], float]) -> list[float]:
     """Seconds of steps that all begin alike: what the cache holds doesn't change how long they take, only how much."""
     device = module.head.weight.device
     begin = 0 if setting.kind == "prefill" else setting.length - 1
@@ -97,10 +102,10 @@ def _times(module: Gpt, setting: Setting, count: int) -> list[float]:
     for _ in range(count):
         cache.length = begin
         _settle(device)
-        began_s = time.perf_counter()
+        began_s = clock()
         read(module, tokens, cache)
         _settle(device)
-        times.append(time.perf_counter() - began_s)
+        times.append(clock() - began_s)
     return times
 
 

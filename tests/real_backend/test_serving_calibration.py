@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import csv
 import io
+import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from real_backend import serving_calibration, serving_steps
 from real_backend.commands import composed_serving, run_command
 from real_backend.errors import BackendError
 from real_backend.models.gpt import Gpt
+from real_backend.models.gpt_cache import Cache
 from real_backend.serving_calibration import ServingCalibrationOptions, calibrate_serving, fitted_step_s
 from real_backend.serving_steps import ServingRow, Setting, measure_steps
 from tests.real_backend.test_commands import command
@@ -96,42 +99,48 @@ def test_options_that_cant_be(tmp_path: Path, options: dict[str, Any], message: 
 
 
 # ---- measuring
-@pytest.fixture
-def ticks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
-    """A clock on which each read takes a second a token, the first of a setting ten; the reads are recorded."""
-    seen: list[tuple[int, int, int]] = []
-    now_s = 0.0
+class Clock:
+    """A read takes a second a token, and the first of a setting ten; all reads are kept: prompts, tokens, behind."""
 
-    def read(module: Gpt, tokens: torch.Tensor, cache: Any) -> torch.Tensor:
-        nonlocal now_s
-        is_first = not any(each.any() for each in cache.keys)
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.reads: list[tuple[int, int, int]] = []
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def read(self, module: Gpt, tokens: torch.Tensor, cache: Cache) -> torch.Tensor:
+        is_first = not cache.keys[0].any()
         cache.keys[0].fill_(1.0)
-        now_s += tokens.numel() * (10.0 if is_first else 1.0)
-        seen.append((tokens.shape[0], tokens.shape[1], cache.length))
+        self.now_s += tokens.numel() * (10.0 if is_first else 1.0)
+        self.reads.append((tokens.shape[0], tokens.shape[1], cache.length))
         cache.length += tokens.shape[1]
         return torch.zeros(1)
 
-    monkeypatch.setattr(serving_steps, "read", read)
-    monkeypatch.setattr(serving_steps.time, "perf_counter", lambda: now_s)
-    return seen
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(serving_steps, "read", made.read)
+    return made
 
 
-def test_what_is_timed(ticks: list[tuple[int, int, int]]) -> None:
+def test_what_is_timed(clock: Clock) -> None:
     """Prompts into an empty cache, and one token behind all others; warm-up doesn't count."""
     module = Gpt(1, 4, 2, 8, 5)
     settings = [Setting("prefill", 2, 6), Setting("decode", 3, 8)]
     told: list[str] = []
-    rows = measure_steps(module, settings, rounds=2, steps=3, warmup=1, seed=0, say=told.append)
+    rows = measure_steps(module, settings, rounds=2, steps=3, warmup=1, seed=0, clock=clock, say=told.append)
     assert rows == [ServingRow("prefill", 2, 6, 6, 12.0, 12.0, 12.0), ServingRow("decode", 3, 8, 6, 3.0, 3.0, 3.0)]
-    assert sorted(ticks) == [(2, 6, 0)] * 8 + [(3, 1, 7)] * 8
+    assert sorted(clock.reads) == [(2, 6, 0)] * 8 + [(3, 1, 7)] * 8
     assert sorted(told)[0] == "round 1 of 2: decode of 3 × 8 tokens"
     assert len(told) == 4
 
 
-def test_each_round_has_an_order_of_its_own(ticks: list[tuple[int, int, int]]) -> None:
+def test_each_round_has_an_order_of_its_own(clock: Clock) -> None:
     settings = [Setting("decode", num, 2) for num in range(1, 9)]
-    measure_steps(Gpt(1, 4, 2, 8, 5), settings, rounds=2, steps=1, warmup=1, seed=0)
-    orders = [[num for num, _, _ in ticks[first : first + 16 : 2]] for first in (0, 16)]
+    measure_steps(Gpt(1, 4, 2, 8, 5), settings, rounds=2, steps=1, warmup=1, seed=0, clock=clock)
+    orders = [[num for num, _, _ in clock.reads[first : first + 16 : 2]] for first in (0, 16)]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(1, 9))
     assert orders[0] != orders[1]
 
@@ -152,10 +161,26 @@ TRUTH = LlmTimes(
 )  # fmt: skip
 
 
-def fake_steps(monkeypatch: pytest.MonkeyPatch, spread_frac: float = 0.1) -> None:
-    """Measures what the forms say, exactly."""
+@pytest.mark.parametrize(("num_threads", "clock"), [(1, time.thread_time), (2, time.perf_counter)])
+def test_one_thread_is_timed_by_its_own_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_threads: int, clock: Callable[[], float]
+) -> None:
+    given = fake_steps(monkeypatch)
+    before = torch.get_num_threads()
+    calibrated(tmp_path, f"serving.num_threads={num_threads}")
+    assert given["clock"] is clock
+    assert given["num_threads"] == num_threads
+    assert torch.get_num_threads() == before
+    machine = load_serving_profile(tmp_path / "gpt_cpu.yaml").provenance["machine"]
+    assert machine.endswith("1 thread, its CPU time" if num_threads == 1 else "2 threads, wall time")
 
-    def measure(module: Gpt, settings: list[Setting], **_: Any) -> list[ServingRow]:
+
+def fake_steps(monkeypatch: pytest.MonkeyPatch, spread_frac: float = 0.1) -> dict[str, Any]:
+    """Measures what the forms say, exactly; returns what it will have been given."""
+    given: dict[str, Any] = {}
+
+    def measure(module: Gpt, settings: list[Setting], **rest: Any) -> list[ServingRow]:
+        given.update(rest, num_threads=torch.get_num_threads())
         times = [(each, fitted_step_s(TRUTH, each)) for each in settings]
         return [
             ServingRow(each.kind, each.requests, each.length, 8, time_s, time_s, time_s * (1 + spread_frac))
@@ -163,6 +188,7 @@ def fake_steps(monkeypatch: pytest.MonkeyPatch, spread_frac: float = 0.1) -> Non
         ]
 
     monkeypatch.setattr(serving_calibration, "measure_steps", measure)
+    return given
 
 
 def calibrated(folder: Path, *overrides: str) -> tuple[str, list[dict[str, str]]]:

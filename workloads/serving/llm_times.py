@@ -60,3 +60,7 @@ class LlmTimes:
     def prefill_s(self, tokens: int, tokens2: int) -> float:
         """Seconds of a prefill of prompts with this sum, and sum of squares, of tokens."""
         return self.prefill_fixed_s + self.prefill_per_token_s * tokens + self.prefill_per_token2_s * tokens2
+
+    def decode_s(self, requests: int, context: int) -> float:
+        """Seconds of a decode step of so many requests, with so many tokens of context in all."""
+        return self.decode_fixed_s + self.decode_per_request_s * requests + self.decode_per_token_s * context
