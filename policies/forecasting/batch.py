@@ -30,7 +30,8 @@ class Batch(Direct):
         rows = np.unique(np.linspace(0, last - first - 1, min(self.max_pairs, last - first)).round().astype(int))
         features = self._features(lead, first, last)[rows]
         changes = self._changes(lead, first, last)[rows]
-        middle, scale = features.mean(axis=0), _spread(features)
+        middle = features.mean(axis=0)
+        scale = np.where(self._is_known(first, last), _spread(features), np.inf)  # inf: of no weight
         base, unit = float(changes.mean()), float(_spread(changes))
         if np.ptp(changes) == 0:
             return partial(_always, base)

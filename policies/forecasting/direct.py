@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from policies.forecasting.calendar import WEEK_S, calendar
+from policies.forecasting.calendar import HARMONICS, WEEK_S, calendar
 from policies.forecasting.empirical import quantile_of
 from policies.forecasting.on_grid import OnGrid
 from policies.forecasting.window import Window
 
 Predict = Callable[[np.ndarray], np.ndarray]  # features (N, F) -> changes (N,)
 _MOST_LEADS = 64  # of which models are kept
-_LEAST_PAIRS = 50  # to learn from
+_LEAST_PAIRS = 50  # to learn from, and half a season's
 
 
 @dataclass
@@ -34,7 +34,8 @@ class Direct(OnGrid):
     """Learns the change of the series from a step to that a lead later.
 
     Features: the last `lags` values, the values one season before now and one season before the time asked for, and
-    sines and cosines of that time's place in the season and in the week. None for leads of more than a season.
+    sines and cosines of that time's place in the season and in the week, each once it has been seen for as long. None
+    for leads of more than a season.
 
     Time is cut into blocks of `refit_every` steps. A model is fitted at the begin of each block, to what came in the
     `train` steps before it. Its errors in the block, none of which it was fitted to, widen the point forecasts of the
@@ -113,7 +114,7 @@ class Direct(OnGrid):
         """A model fitted to what was there at the begin of a block; None: too little."""
         last = block * self.refit_every
         first = max(last - self.train, self._season + lead, self.lags + lead)
-        return self._fit(lead, first, last) if last - first >= _LEAST_PAIRS else None
+        return self._fit(lead, first, last) if last - first >= max(_LEAST_PAIRS, self._season // 2) else None
 
     def _past(self, first: int, last: int) -> np.ndarray:
         """The values of steps `first` (included) to `last` (excluded)."""
@@ -132,4 +133,13 @@ class Direct(OnGrid):
         columns = [self._past(begin - lag, end - lag) for lag in range(self.lags)]
         columns += [self._past(begin - season, end - season), self._past(first - season, last - season)]
         times_s = self._first[0] + self._width_s * np.arange(first, last)
-        return np.column_stack([*columns, calendar(times_s, self.season_s, WEEK_S)])
+        return np.column_stack([*columns, calendar(times_s, *self._periods_s)])
+
+    @property
+    def _periods_s(self) -> tuple[float, float]:
+        return self.season_s, WEEK_S
+
+    def _is_known(self, first: int, last: int) -> np.ndarray:
+        """Which features steps `first` to `last` teach: a part of a period does not teach its waves; shape (F,)."""
+        seen = np.array(self._periods_s) <= (last - first) * self._width_s
+        return np.concatenate((np.ones(self.lags + 2, bool), np.tile(np.repeat(seen, HARMONICS), 2)))

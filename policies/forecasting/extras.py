@@ -6,15 +6,23 @@ from importlib.util import find_spec
 
 from policies.errors import PolicyError
 
-_EXTRAS = {"sklearn": ("scikit-learn", "forecast"), "statsmodels": ("statsmodels", "forecast"), "torch": ("torch",) * 2}
+_INSTALL = {  # module -> package, extra of ours
+    "sklearn": ("scikit-learn", "forecast"),
+    "statsmodels": ("statsmodels", "forecast"),
+    "torch": ("torch", "torch"),
+}
 
 
-def needed(module: str, forecaster: str) -> None:
-    """Refuses to make a forecaster without the package that it is going to import.
+def is_installed(module: str) -> bool:
+    return find_spec(module) is not None
+
+
+def require_module(module: str, who: str) -> None:
+    """Refuses to make a forecaster without what it is going to import.
 
     Raises:
-        PolicyError: the package is not there; says how to install it.
+        PolicyError: the module is not there; says how to install it.
     """
-    if find_spec(module) is None:
-        package, extra = _EXTRAS[module]
-        raise PolicyError(f"forecaster={forecaster}: needs {package}: pip install 'elastic-gpu-simulator[{extra}]'")
+    if not is_installed(module):
+        package, extra = _INSTALL[module]
+        raise PolicyError(f"{who}: needs {package}: pip install 'elastic-gpu-simulator[{extra}]'")

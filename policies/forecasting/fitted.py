@@ -6,11 +6,11 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 
 from policies.forecasting.calendar import calendar
-from policies.forecasting.extras import needed
 from policies.forecasting.on_grid import OnGrid
 from policies.forecasting.window import Window
 
@@ -25,6 +25,8 @@ class Fitted(OnGrid):
     quantiles are the model's own: a normal distribution that takes its parameters for true, so that it is too narrow
     where they are not, and where errors have heavier tails.
     """
+
+    needs: ClassVar[str] = "statsmodels"
 
     season_s: float = 86400.0
     train: int = 2016
@@ -42,7 +44,6 @@ class Fitted(OnGrid):
         self._require("season_s", 0 < self.season_s < math.inf, "must be more than 0")
         self._require("train", self.train >= _LEAST_STEPS, f"must be {_LEAST_STEPS} or more")
         self._require("refit_every", self.refit_every >= 1, "must be 1 or more")
-        needed("statsmodels", type(self).__name__.lower())
 
     @abstractmethod
     def _fit(self, rest: np.ndarray) -> None:

@@ -20,14 +20,14 @@ class HoltWinters(Empirical):
 
     The first season sets the level (its mean) and the season (what is left); only then are there forecasts. Source:
     Holt (1957), Winters (1960), the trend damped after Gardner and McKenzie (1985); equations as in Hyndman and
-    Athanasopoulos, "Forecasting: principles and practice", 3rd ed., 8.3. The rates are given, not fitted: at a step of
-    a minute they make the level forget in minutes, the season in days.
+    Athanasopoulos, "Forecasting: principles and practice", 3rd ed., 8.3. The rates are given, not fitted: the level
+    forgets in a few steps, the season in a few seasons.
     """
 
     season_s: float = 86400.0
-    alpha: float = 0.2  # rate of the level, a step
+    alpha: float = 0.5  # rate of the level, a step
     beta: float = 0.02  # of the trend, a step
-    gamma: float = 0.3  # of the season, a season
+    gamma: float = 0.2  # of the season, a season
     phi: float = 0.9  # what a step leaves of the trend; 1: it goes on for ever
     _season: int = field(default=1, init=False, repr=False)  # steps
     _level: float = field(default=math.nan, init=False, repr=False)

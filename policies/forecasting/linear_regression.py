@@ -35,7 +35,8 @@ class LinearRegression(Direct):
         means, moments = gram[-1, :-1] / num, gram[:-1, :-1] / num  # of the features and, last, of the change
         spread = moments - np.outer(means, means)  # covariances
         variances, squares = np.diag(spread)[:-1], np.diag(moments)[:-1]
-        scale = np.sqrt(np.where(variances > 1e-12 * squares, variances, np.inf))  # inf: a feature that never varied
+        counts = self._is_known(first, last) & (variances > 1e-12 * squares)
+        scale = np.sqrt(np.where(counts, variances, np.inf))  # inf: of no weight
         correlations = spread[:-1, :-1] / np.outer(scale, scale)
         solution = np.linalg.solve(correlations + self.ridge * np.eye(len(scale)), spread[:-1, -1] / scale)
         weights = solution / scale

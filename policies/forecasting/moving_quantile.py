@@ -15,7 +15,7 @@ from policies.registry import register
 @register("forecaster", "moving_quantile")
 @dataclass
 class MovingQuantile(OnGrid):
-    """The quantile of the values of the last `window_s`, whatever the lead; none before there are `min_samples`.
+    """The quantile of the values of the last `window_s` (`min_samples` at least), whatever the lead.
 
     Its coverage holds for a series that goes nowhere; one that rises it falls behind, by as much as the series rises
     in the lead and half the window. Autopilot's recommenders for Kubernetes-like limits work on such windows (Rzadca
@@ -33,9 +33,7 @@ class MovingQuantile(OnGrid):
         self._require("min_samples", self.min_samples >= 1, "must be 1 or more")
 
     def _begin(self) -> None:
-        num = self._steps("window_s")
-        self._require("min_samples", self.min_samples <= num, f"must not be more than window_s has steps, {num}")
-        self._recent = deque(maxlen=num)
+        self._recent = deque(maxlen=max(self._steps("window_s"), self.min_samples))
 
     def _update(self, value: float) -> None:
         if len(self._recent) == self._recent.maxlen:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from policies.errors import PolicyError
+from policies.forecasting.extras import require_module
 
 _MOST_MISSING = 100_000  # steps
 
@@ -22,6 +23,7 @@ class OnGrid(ABC):
     """
 
     knows_future: ClassVar[bool] = False
+    needs: ClassVar[str] = ""  # a module beyond numpy that it imports when it learns
 
     step_s: float | None = None
     _width_s: float = field(default=0.0, init=False, repr=False)  # of a step; 0: not known yet
@@ -31,6 +33,8 @@ class OnGrid(ABC):
     _value: float = field(default=math.nan, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.needs:
+            require_module(self.needs, type(self).__name__)
         self._require("step_s", self.step_s is None or 0 < self.step_s < math.inf, "must be more than 0, or null")
 
     def observe(self, time_s: float, value: float) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from policies.forecasting.batch import Batch
 from policies.forecasting.direct import Predict
-from policies.forecasting.extras import needed
 from policies.registry import register
 
 
@@ -21,6 +21,8 @@ class Svr(Batch):
     `c` and `epsilon` (the error that costs nothing) are in standard deviations of the changes learnt from.
     """
 
+    needs: ClassVar[str] = "sklearn"
+
     c: float = 1.0
     epsilon: float = 0.1
 
@@ -28,7 +30,6 @@ class Svr(Batch):
         super().__post_init__()
         self._require("c", 0 < self.c < math.inf, "must be more than 0")
         self._require("epsilon", 0 <= self.epsilon < math.inf, "must be 0 or more")
-        needed("sklearn", "svr")
 
     def _learn_from(self, features: np.ndarray, changes: np.ndarray) -> Predict:
         from sklearn.svm import SVR

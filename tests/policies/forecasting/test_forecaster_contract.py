@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import pytest
 
 from policies import registry
 from policies.forecasting import Forecaster
+from policies.forecasting.extras import is_installed
 from policies.testing import ForecasterContract
 
 # Small enough for the contract's series; taken where a forecaster has such an option.
@@ -24,7 +24,6 @@ SMALL = {
     "epochs": 20,
 }
 OPTIONS = {"arima": {"p": 1, "q": 0, "refit_every": 120}}
-NEEDS = {"arima": "statsmodels", "ets": "statsmodels", "svr": "sklearn", "neural": "torch"}
 
 
 def small(name: str) -> dict[str, Any]:
@@ -36,9 +35,9 @@ def small(name: str) -> dict[str, Any]:
 class TestForecasters(ForecasterContract):
     @pytest.fixture(params=registry.names("forecaster"))
     def make(self, request: pytest.FixtureRequest) -> Callable[[], Forecaster]:
-        name, package = request.param, NEEDS.get(request.param, "")
-        if package and not find_spec(package):
-            pytest.skip(f"{name} needs {package}, which is not installed")
+        name, module = request.param, getattr(registry.get("forecaster", request.param), "needs", "")
+        if module and not is_installed(module):
+            pytest.skip(f"{name} needs {module}, which is not installed")
         options = small(name)
         return lambda: registry.create("forecaster", name, **options)
 
