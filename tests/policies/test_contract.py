@@ -34,6 +34,8 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "scaling": {
         "static": [{}],
         "threshold": [{}, {"metric": "queue_length", "sustained_s": 0.0, "step_out": 3}, {"min_units": 2}],
+        "ray_autoscaler": [{}],
+        "cluster_autoscaler": [{}, {"expander": ["random"], "new_gpu_pod_s": 0.0}],
         "kubernetes_hpa": [
             {},
             {"behavior": {}, "metrics": [{"metric": "queue_length", "source": "External", "target_type": "Value"}]},
