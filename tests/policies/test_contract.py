@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "threshold": [{}, {"metric": "queue_length", "sustained_s": 0.0, "step_out": 3}, {"min_units": 2}],
         "ray_autoscaler": [{}],
         "cluster_autoscaler": [{}, {"expander": ["random"], "new_gpu_pod_s": 0.0}],
+        "karpenter": [{}, {"consolidation": "WhenEmpty", "validate_s": 0.0}, {"budget_frac": 1.0, "validate_s": 0.0}],
         "kubernetes_hpa": [
             {},
             {"behavior": {}, "metrics": [{"metric": "queue_length", "source": "External", "target_type": "Value"}]},
