@@ -23,6 +23,7 @@ class Target:
     num_ready: int = 0  # take jobs, or requests
     num_starting: int = 0  # asked for, and not yet ready
     num_draining: int = 0  # finish what they have, then go
+    num_failed: int = 0  # so far: asked for, and did not come
 
     @property
     def num_units(self) -> int:

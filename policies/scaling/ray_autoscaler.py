@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from policies.errors import PolicyError
 from policies.registry import register
+from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
 from policies.scaling.packing import Pod, Room, coming, fits_whole, node_size, pods_of, rooms_of
-from policies.view import ClusterView, PoolView, Target
+from policies.view import ClusterView, Target
 
 
 def demands(gangs: Sequence[Sequence[Pod]]) -> list[Sequence[Pod]]:
@@ -68,17 +68,16 @@ class RayAutoscaler:
         require_bounds("ray_autoscaler", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        if not isinstance(target, PoolView):
-            raise PolicyError(f"ray_autoscaler: {target.name!r} is a service: it scales node pools")
-        count, size = target.num_units, node_size(view, target)
-        _, most = bounds(target, self.min_units, self.max_units)
-        rooms = rooms_of(view, {target.name})
+        pool = a_pool("ray_autoscaler", target)
+        count, size = pool.num_units, node_size(view, pool)
+        _, most = bounds(pool, self.min_units, self.max_units)
+        rooms = rooms_of(view, {pool.name})
         idle = self._idle(view.now_s, rooms)
         gangs = demands([pods_of(job, size) for job in view.pending])
-        launched = missing_nodes(gangs, rooms + coming(target, size), Room.empty(size), max(most - count, 0))
-        launched = min(launched, launch_limit(self.upscaling_speed, target.num_ready))
+        launched = missing_nodes(gangs, rooms + coming(pool, size), Room.empty(size), max(most - count, 0))
+        launched = min(launched, launch_limit(self.upscaling_speed, pool.num_ready))
         spare = sum(room.index in idle and not room.pods for room in rooms)  # idle, and nothing waiting fits there
-        return bounded(count + launched - spare, target, self.min_units, self.max_units)
+        return bounded(count + launched - spare, pool, self.min_units, self.max_units)
 
     def _idle(self, now_s: float, rooms: Sequence[Room]) -> set[int]:
         """The nodes that have been idle for long enough."""

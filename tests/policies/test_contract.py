@@ -34,6 +34,11 @@ OPTIONS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "scaling": {
         "static": [{}],
         "threshold": [{}, {"metric": "queue_length", "sustained_s": 0.0, "step_out": 3}, {"min_units": 2}],
+        "ray_autoscaler": [{}],
+        "cluster_autoscaler": [{}, {"expander": ["random"], "new_gpu_pod_s": 0.0}],
+        "predictive": [{}, {"forecaster": {"name": "last_value"}, "refresh_s": 600.0, "scales_in": False}],
+        "oracle": [{"times_s": [0.0, 1200.0], "values": [20.0, 5.0]}],
+        "karpenter": [{}, {"consolidation": "WhenEmpty", "validate_s": 0.0}, {"budget_frac": 1.0, "validate_s": 0.0}],
         "kubernetes_hpa": [
             {},
             {"behavior": {}, "metrics": [{"metric": "queue_length", "source": "External", "target_type": "Value"}]},
@@ -60,6 +65,8 @@ SERVICE_OPTIONS: dict[str, list[dict[str, Any]]] = {
     "threshold": [{"metric": "concurrency_per_replica", "lower": 0.5, "upper": 1.5}],
     "kubernetes_hpa": [{}, {"metrics": [{"metric": "concurrency", "source": "Pods", "target_type": "AverageValue"}]}],
     "keda": [{}, {"triggers": [{"metric": "concurrency", "threshold": 0.5}], "min_units": 1}],
+    "predictive": [{"per_unit": 0.5}],
+    "oracle": [{"times_s": [0.0], "values": [5.0], "per_unit": 2.0}],
     "knative_kpa": [{}, {"metric": "request_rate_per_s", "target": 0.5, "min_units": 1}],
     "ray_serve": [{}],
     "skyserve": [{}],
