@@ -16,7 +16,7 @@ from simulator.clock import Clock
 from simulator.errors import ConfigError
 from simulator.serving.feed import Feed
 from simulator.serving.models import make_model
-from simulator.serving.records import SAMPLES, heat_table, latency_table, replica_table, request_table
+from simulator.serving.records import SAMPLES, heat_table, latency_table, minute_table, replica_table, request_table
 from simulator.serving.replica import Replica
 from simulator.serving.service import Service
 from simulator.serving.spec import ServiceSpec
@@ -152,14 +152,15 @@ class Services:
         services = list(self._of.values())
         for service in services:
             service.finish(now_s)
-        names = list(self._of)
+        names, statistics = list(self._of), [service.statistics for service in services]
         replicas = [(index, each) for index, service in enumerate(services) for each in service.log]
         replicas.sort(key=lambda row: row[1].record)
         tables = {
             "service_metrics": self._samples.close(),
             "replicas": replica_table(names, replicas, now_s),
-            "latencies": latency_table(names, [service.statistics for service in services]),
-            "latency_heat": heat_table(names, [service.statistics for service in services]),
+            "latencies": latency_table(names, statistics),
+            "latency_heat": heat_table(names, statistics),
+            "slo_minutes": minute_table(names, statistics),
             "requests": request_table(names, [list(service.rows()) for service in services]),
         }
         kept = {}
