@@ -12,7 +12,7 @@ from policies.nodes import Nodes, NodeSize, Space
 from policies.plan import NOTHING, Draft, Gang, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
 from policies.registry import register, registry
-from policies.view import ClusterView, PoolView, ServiceView, Target
+from policies.view import ClusterView, PodSample, PoolView, ServiceView, Target
 
 __all__ = [
     "METRICS",
@@ -32,6 +32,7 @@ __all__ = [
     "PlacementPolicy",
     "Plan",
     "PlanError",
+    "PodSample",
     "PolicyError",
     "PoolView",
     "ScalingPolicy",

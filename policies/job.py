@@ -79,6 +79,11 @@ class Job:
         return ""
 
     @property
+    def pool(self) -> str:
+        """Whose nodes it may be on; empty: any."""
+        return self._jobs.training_pool
+
+    @property
     def is_running(self) -> bool:
         return self.gpus_held > 0
 

@@ -155,8 +155,10 @@ class JobsView:
         weigh_alike: bool = False,
         may_pause: bool = True,
         may_overrun: bool = True,
+        training_pool: str = "",
     ) -> None:
         self.static = static
+        self.training_pool = training_pool  # whose nodes training jobs may be on; empty: any
         self.are_rigid = are_rigid  # all jobs, now and later: what runs holds what it asked for
         self.weigh_alike = weigh_alike  # all jobs, now and later
         self.may_pause = may_pause  # moves take time in which nothing gets done

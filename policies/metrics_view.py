@@ -65,12 +65,17 @@ class MetricsView:
 
     def mean(self, target: str, metric: str, since_s: float) -> float | None:
         """Mean of the samples taken after `since_s` (exclusive); None if there are none."""
-        values = []
+        values = [value for _, value in self.since(target, metric, since_s)]
+        return sum(values) / len(values) if values else None
+
+    def since(self, target: str, metric: str, since_s: float) -> list[tuple[float, float]]:
+        """(when, value) of the samples taken after `since_s` (exclusive), oldest first."""
+        found = []
         for time_s, sample in reversed(self._samples.get(target, ())):
             if time_s <= since_s:
                 break
-            values.append(_value(sample, metric, target))
-        return sum(reversed(values)) / len(values) if values else None
+            found.append((time_s, _value(sample, metric, target)))
+        return found[::-1]
 
     def points(self, target: str, metric: str, until_s: float, point_s: float, num: int) -> list[float | None]:
         """Means of `num` stretches of `point_s`, newest first, each without its beginning; None where nothing was.

@@ -42,9 +42,10 @@ class Nodes:
 
     Args:
         has_demands: whether any job asks for CPUs or memory; where none does, limits cost nothing.
+        has_pools: whether some jobs may be on the nodes of one pool only.
     """
 
-    def __init__(self, has_demands: bool = True) -> None:
+    def __init__(self, has_demands: bool = True, has_pools: bool = False) -> None:
         self._has_demands = has_demands
         self.sizes: list[NodeSize] = []
         self.pools: list[str] = []
@@ -57,7 +58,7 @@ class Nodes:
         self.bit_of: list[int] = []  # 1 << node, made once: with many nodes that costs as much as using it
         self.capacity_gpus = 0  # of open nodes
         self.closed_held_gpus = 0  # held on closed nodes
-        self.has_limits = False  # of CPU or memory, on any node, with jobs that ask for some
+        self.has_limits = has_pools  # or of CPU or memory, on any node, with jobs that ask for some
         self.space = Space(self)  # the free GPUs as they are
 
     @property
@@ -158,11 +159,15 @@ class Space:
         return self._nodes.free[node] if free is None else free
 
     def room(self, job: Job, node: int) -> int:
-        """How many GPUs of an open node the job can have: those free that its CPUs and memory allow; 0 if closed."""
+        """How many GPUs of an open node the job can have: those free that its CPUs and memory allow; 0 if it is closed,
+        or of a pool that isn't the job's."""
         if node in self._nodes.closed:
             return 0
         room = self.free(node)
         if self._nodes.has_limits:
+            pool = job.pool
+            if pool and pool != self._nodes.pools[node]:
+                return 0
             touched: dict[int, float]
             for per_gpu, touched, free in (
                 (job.cpus_per_gpu, self._cpus, self._nodes.cpus_free),

@@ -19,7 +19,13 @@ from typing import Any, TypeVar
 
 from policies.errors import PolicyError
 
-KINDS = ("allocation", "placement", "scaling")
+_PACKAGES = {
+    "allocation": "policies.allocation",
+    "placement": "policies.placement",
+    "scaling": "policies.scaling",
+    "forecaster": "policies.forecasting",
+}
+KINDS = tuple(_PACKAGES)
 _Class = TypeVar("_Class", bound=type)
 
 
@@ -87,13 +93,13 @@ class Registry:
         return cls(**options)
 
     def _load(self) -> None:
-        """Imports every module of policies/<kind>/, which registers what is there."""
+        """Imports every module of every kind's package, which registers what is there."""
         if not self._loaded:
             self._loaded = True
-            for kind in KINDS:
-                package = import_module(f"policies.{kind}")
-                for module in iter_modules(package.__path__, f"policies.{kind}."):
-                    import_module(module.name)
+            for package in _PACKAGES.values():
+                for module in iter_modules(import_module(package).__path__, f"{package}."):
+                    if not module.name.endswith(".__main__"):
+                        import_module(module.name)
 
 
 registry = Registry()

@@ -12,13 +12,14 @@
 
 `pytest test_mine.py` then decides on random clusters, under every placement, and says of a failure how to see it
 again: `random_cluster(seed, placement)`. `PlacementPolicyContract` and `ScalingPolicyContract` are used in the same
-way. Clusters made by hand are in `policies.fake_cluster`.
+way, and `ForecasterContract` for a forecaster. Clusters made by hand are in `policies.fake_cluster`.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,9 @@ from typing import Any
 import numpy as np
 
 from policies.controller import Controller
+from policies.errors import PolicyError
 from policies.fake_cluster import FakeCluster, FakeJob, random_cluster
+from policies.forecasting import Clairvoyant, Forecaster
 from policies.job import Job, Placement
 from policies.nodes import Space
 from policies.placement.consolidate import Consolidate
@@ -333,3 +336,127 @@ class ScalingPolicyContract(_Contract):
 class _Nothing:
     def allocate(self, view: ClusterView, draft: Draft) -> None:
         pass
+
+
+class ForecasterContract:
+    """For a forecaster: the fixture gives a function that makes a fresh one, each alike.
+
+    `num_samples` of a noisy wave are told, `step_s` apart; the forecaster must have said something by `speaks_after`.
+    """
+
+    num_samples = 360
+    speaks_after = 240
+    step_s = 60.0
+    lead_s = 300.0
+    rel = 1e-6  # for what may be computed in another order
+
+    @pytest.fixture
+    def make(self) -> Callable[[], Forecaster]:
+        """What makes a fresh forecaster."""
+        raise NotImplementedError(f"{type(self).__name__} must override the fixture `make`")
+
+    def series(self, seed: int = 0) -> list[tuple[float, float]]:
+        """(time, value) of a wave with a period of 40 steps, and noise."""
+        noise, steps = np.random.default_rng(seed).normal(0.0, 3.0, self.num_samples), np.arange(self.num_samples)
+        values = 100.0 + 20.0 * np.sin(2 * np.pi * steps / 40.0) + noise
+        return list(zip((steps * self.step_s).tolist(), values.tolist(), strict=True))
+
+    def told(
+        self, forecaster: Forecaster, samples: list[tuple[float, float]], ask_from: int = 0, quantile: float = 0.9
+    ) -> list[float | None]:
+        """What it forecasts after each sample from `ask_from` on."""
+        if isinstance(forecaster, Clairvoyant) and forecaster.knows_future:
+            forecaster.reveal(*zip(*samples, strict=True))
+        answers = []
+        for i, (time_s, value) in enumerate(samples):
+            forecaster.observe(time_s, value)
+            if i >= ask_from:
+                answers.append(forecaster.forecast(time_s + self.lead_s, quantile))
+        return answers
+
+    def test_it_has_the_protocol(self, make: Callable[[], Forecaster]) -> None:
+        assert isinstance(make(), Forecaster)
+        assert isinstance(make(), Clairvoyant) == make().knows_future
+
+    def test_it_knows_nothing_at_first(self, make: Callable[[], Forecaster]) -> None:
+        if not make().knows_future:
+            assert make().forecast(0.0, 0.5) is None
+
+    def test_it_speaks(self, make: Callable[[], Forecaster]) -> None:
+        (said,) = self.told(make(), self.series()[: self.speaks_after + 1], self.speaks_after)
+        assert said is not None or make().knows_future
+        assert said is None or math.isfinite(said)
+
+    def test_the_future_does_not_matter(self, make: Callable[[], Forecaster]) -> None:
+        """What was forecast until a time is the same whatever came after; for who knows the future it is not."""
+        known, ask_from = self.speaks_after + 15, self.speaks_after - 15
+        as_it_came, other = self.series(), self.series()
+        other[known:] = [(time_s, 1000.0 - 3.0 * value) for time_s, value in other[known:]]
+        asked = slice(0, known - ask_from)
+        one, two = self.told(make(), as_it_came, ask_from)[asked], self.told(make(), other, ask_from)[asked]
+        assert (one != two) == make().knows_future
+
+    def test_the_same_past_gives_the_same_forecast(self, make: Callable[[], Forecaster]) -> None:
+        samples = self.series(1)[: self.speaks_after + 20]
+        assert self.told(make(), samples, self.speaks_after) == self.told(make(), samples, self.speaks_after)
+
+    def test_asking_changes_nothing(self, make: Callable[[], Forecaster]) -> None:
+        samples = self.series(2)[: self.speaks_after + 40]
+        often = self.told(make(), samples, self.speaks_after)[-1]
+        once = self.told(make(), samples, len(samples) - 1)[-1]
+        assert once == (often and pytest.approx(often, rel=self.rel))
+
+    def test_larger_quantiles_are_no_smaller(self, make: Callable[[], Forecaster]) -> None:
+        forecaster, samples = make(), self.series(3)[: self.speaks_after + 1]
+        self.told(forecaster, samples, len(samples))
+        for lead in (0.2, 1.0, 2.5, 7.0):
+            at_s = samples[-1][0] + lead * self.step_s
+            said = [forecaster.forecast(at_s, quantile) for quantile in (0.01, 0.1, 0.5, 0.75, 0.9, 0.99)]
+            numbers = [number for number in said if number is not None]
+            assert numbers == sorted(numbers)
+
+    def test_a_series_that_stands_still(self, make: Callable[[], Forecaster]) -> None:
+        (said,) = self.told(make(), [(t, 7.0) for t, _ in self.series()][: self.speaks_after + 1], self.speaks_after)
+        assert said is None or said == pytest.approx(7.0, abs=1e-3)
+
+    def test_memory_is_bounded(self, make: Callable[[], Forecaster]) -> None:
+        """The third time as many samples add nothing to what it keeps; what was revealed is not counted."""
+        if make().knows_future:
+            pytest.skip("it holds the future that it was given")
+        forecaster, sizes = make(), []
+        for turn in range(3):
+            for time_s, value in self.series(turn):
+                forecaster.observe(time_s + turn * self.num_samples * self.step_s, value)
+            last_s = ((turn + 1) * self.num_samples - 1) * self.step_s
+            forecaster.forecast(last_s + self.lead_s, 0.9)
+            sizes.append(len(pickle.dumps(forecaster)))
+        assert sizes[2] <= 1.2 * sizes[1]  # 1.5 if it kept all
+
+    @pytest.mark.parametrize(
+        ("time_s", "value", "message"),
+        [
+            (59.0, 1.0, "sample at 59.0 s: is before the last sample, at 60.0 s"),
+            (120.0, math.nan, "sample at 120.0 s: value=nan: must be finite"),
+            (120.0, math.inf, "sample at 120.0 s: value=inf: must be finite"),
+        ],
+    )
+    def test_samples_that_can_not_be(
+        self, make: Callable[[], Forecaster], time_s: float, value: float, message: str
+    ) -> None:
+        forecaster = make()
+        for i in range(2):
+            forecaster.observe(60.0 * i, 1.0)
+        with pytest.raises(PolicyError, match=message):
+            forecaster.observe(time_s, value)
+
+    @pytest.mark.parametrize("quantile", [0.0, 1.0, -0.1, math.nan])
+    def test_quantiles_that_can_not_be(self, make: Callable[[], Forecaster], quantile: float) -> None:
+        with pytest.raises(PolicyError, match="must lie between 0 and 1, both excluded"):
+            make().forecast(0.0, quantile)
+
+    def test_the_past_is_not_forecast(self, make: Callable[[], Forecaster]) -> None:
+        forecaster = make()
+        for i in range(2):
+            forecaster.observe(60.0 * i, 1.0)
+        with pytest.raises(PolicyError, match=r"at_s=59.0: is before the last sample, at 60.0 s"):
+            forecaster.forecast(59.0, 0.5)

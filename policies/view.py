@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from policies.jobs_view import JobsView, Pending
 from policies.metrics_view import MetricsView
@@ -21,6 +23,7 @@ class Target:
     num_ready: int = 0  # take jobs, or requests
     num_starting: int = 0  # asked for, and not yet ready
     num_draining: int = 0  # finish what they have, then go
+    num_failed: int = 0  # so far: asked for, and did not come
 
     @property
     def num_units(self) -> int:
@@ -33,11 +36,27 @@ class PoolView(Target):
     """A node pool: its units are nodes of one size and price."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSample:
+    """One replica as a container orchestrator sees it: its state, and what was last measured of it alone."""
+
+    values: Mapping[str, float] = field(default_factory=dict)  # by metric; one that isn't there is missing
+    requests: Mapping[str, float] = field(default_factory=dict)  # by metric: what was asked for; else 1
+    phase: str = "running"  # or pending (not all of it has been started), or failed
+    is_ready: bool = True
+    is_deleting: bool = False
+    start_s: float | None = None  # None: not yet
+    ready_changed_s: float = -math.inf  # when `is_ready` last changed
+    measured_s: float = math.inf  # when `values` were, over `window_s`
+    window_s: float = 0.0
+
+
 @dataclass(slots=True, kw_only=True)
 class ServiceView(Target):
     """An inference service: its units are replicas, each a gang of GPUs (`jobs` has them beside the training jobs)."""
 
     num_pending: int = 0  # of those starting: wait for GPUs
+    pods: Sequence[PodSample] = ()  # its replicas one by one; empty where only averages are known
 
 
 class ClusterView:

@@ -1,12 +1,14 @@
 """`python -m real_backend COMMAND …`: live runs, and how far the simulator is off.
 
 calibrate model=resnet device=cpu          measures step times and move costs, into a profile
+calibrate serving=gpt device=cpu           measures prefill and decode steps of a GPT, into a profile for services
 run workload=live_small compute=paced      a live run; the same record files as a simulated one
 validate allocation=fifo,srtf,fair_share   live, then simulated with the profile, then fidelity.json and report.html
 report FOLDER                              the report again, from a validation's runs
 agent --join HOST:PORT                     a node, for a controller that runs elsewhere
 
-Settings are those of `python -m simulator`, and the ones in conf/live.yaml; hydra.run.dir=FOLDER says where to.
+Settings are those of `python -m simulator`, and the ones in conf/live.yaml; for serving=gpt, those in
+conf/calibrate_serving.yaml and conf/serving alone. hydra.run.dir=FOLDER says where to.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from real_backend.options import LiveOptions, Settings
 from real_backend.running import read_settings
 from real_backend.runtime import Runtime, names_of
 from real_backend.task import Task
+from simulator.catalogue import pool_settings
 from simulator.config import PoolSpec
 from workloads.fitting import MIN_ROWS, StepRows, fit_step_time
 from workloads.options import build, nearest
@@ -127,7 +128,7 @@ def calibrate(settings: Mapping[str, Any], folder: Path, command: str = "", cons
     console = console or Console(width=None if sys.stdout.isatty() else 120)
     mine = read_settings(settings)
     options: CalibrationOptions = build(CalibrationOptions, settings.get("calibration") or {}, prefix="calibration.")
-    pool: PoolSpec = build(PoolSpec, settings["cluster"], prefix="cluster.", name="default")
+    pool: PoolSpec = build(PoolSpec, pool_settings(settings["cluster"]), prefix="cluster.", name="default")
     tasks, device = mine.tasks(), mine.device
     for name in options.model:
         if name not in tasks:

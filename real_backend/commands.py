@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
@@ -62,7 +63,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         if os.environ.get(_FULL) == "1":
             raise
-        return complain(complaints.of_composing(error, _groups()), MISUSED)
+        return complain(complaints.of_composing(error, _groups(command, arguments)), MISUSED)
     except (BackendError, ConfigError, RunError, WorkloadError, OSError) as error:
         if os.environ.get(_FULL) == "1":
             raise
@@ -82,6 +83,12 @@ def _run(overrides: list[str], folder: Path) -> None:
 
 
 def _calibrate(overrides: list[str], folder: Path) -> None:
+    command = "python -m real_backend calibrate " + " ".join(overrides)
+    if _is_of_serving(overrides):
+        from real_backend.serving_calibration import calibrate_serving
+
+        calibrate_serving(composed_serving(overrides), folder, command=command)
+        return
     from real_backend.calibration import calibrate
 
     models = [text.partition("=")[2] for text in overrides if text.startswith("model=")]
@@ -91,7 +98,7 @@ def _calibrate(overrides: list[str], folder: Path) -> None:
     settings, _ = composed(rest)
     if settings["compute"] == "auto":
         settings["compute"] = "real"  # what is to be measured is this machine
-    calibrate(settings, folder, command="python -m real_backend calibrate " + " ".join(overrides))
+    calibrate(settings, folder, command=command)
 
 
 def _validate(overrides: list[str], folder: Path) -> None:
@@ -132,6 +139,22 @@ def composed(overrides: Sequence[str]) -> Composed:
     mine = Settings(**{name: plain[name] for name in ("compute", "device", "method", "models")}).resolved()
     labels |= {"compute": mine.compute, "device": mine.device, "method": mine.method}
     return plain, labels
+
+
+def composed_serving(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings of `calibrate serving=…` as plain values.
+
+    Raises:
+        HydraException, OmegaConfBaseException: settings that can't be.
+    """
+    with initialize_config_module("conf", version_base="1.3"):
+        plain: Any = OmegaConf.to_container(compose("calibrate_serving", overrides=list(overrides)), resolve=True)
+    return dict(plain)
+
+
+def _is_of_serving(overrides: Sequence[str]) -> bool:
+    """Whether it is serving that is to be calibrated: any of its settings is given."""
+    return any(re.match(r"[+~]*serving[.=]", text) for text in overrides)
 
 
 def _opened(text: str) -> str:
@@ -209,5 +232,9 @@ def _plugins(overrides: Sequence[str]) -> list[str]:
     return []
 
 
-def _groups() -> list[str]:
-    return sorted(Path(entry.name).name for entry in files("conf").iterdir() if entry.is_dir())
+def _groups(command: str, overrides: Sequence[str]) -> list[str]:
+    """The groups that a command takes choices of."""
+    if command == "calibrate" and _is_of_serving(overrides):
+        return ["serving"]
+    groups = sorted(Path(entry.name).name for entry in files("conf").iterdir() if entry.is_dir())
+    return [name for name in groups if name != "serving"]

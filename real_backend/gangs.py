@@ -134,7 +134,7 @@ class Gang:
         self.generation = -1
         self.step = self.saved_step = 0  # done; in the last checkpoint
         self.num_failures = 0
-        self.why = ""  # it broke
+        self._whys: dict[Seat, str] = {}  # what is known of workers that are about to end
         self._seats: list[Seat] = []  # of the current gang, or of the one that is forming, by rank
         self._stepping: list[Seat] = []  # of the gang that made the last step
         self._alive: set[Seat] = set()
@@ -284,7 +284,11 @@ class Gang:
             if message["rank"] == 0 and self.phase is not Phase.DONE:
                 self.finish()
         elif event == "raised":
-            self.why = str(message["error"])
+            self.accuse(seat, str(message["error"]))
+
+    def accuse(self, seat: Seat, why: str) -> None:
+        """Notes why a worker will soon be gone."""
+        self._whys[seat] = why
 
     def exited(self, seats: Iterable[Seat], code: int | None, why: str = "", is_own_fault: bool = True) -> None:
         """Processes are gone; `is_own_fault` unless their node is."""
@@ -308,7 +312,7 @@ class Gang:
                 self._break(missed, code, why, is_own_fault)
 
     def _break(self, seats: Sequence[Seat], code: int | None, why: str, is_own_fault: bool) -> None:
-        told, self.why = self.why, ""
+        told = next((self._whys[seat] for seat in seats if seat in self._whys), "")
         ranks = [self._seats.index(seat) for seat in seats if seat in self._seats]
         text = f"worker of rank {', '.join(map(str, ranks)) or '?'} was lost: {why or told or _reason(code)}"
         self.num_failures += is_own_fault
@@ -333,6 +337,7 @@ class Gang:
         """No process is left: what comes next?"""
         self.phase = Phase.IDLE
         self._seats, self._stepping = [], []
+        self._whys.clear()
         move = self._move
         if move is not None and not self.target:
             self._move, move.kind = None, "stop"
@@ -495,7 +500,7 @@ class Gangs:
         elif kind == "worker":
             gang.hear((agent.name, int(message["slot"])), message["event"], message)
         elif kind == "hung":
-            gang.why = f"no sign of life for {message['silent_s']:g} s"
+            gang.accuse((agent.name, int(message["slot"])), f"no sign of life for {message['silent_s']:g} s")
 
     def _retry(self) -> None:
         """Slots are free again: those that wait for some may go on, in the order in which their jobs came."""

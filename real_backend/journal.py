@@ -2,13 +2,13 @@
 
 | entry | says |
 |---|---|
-| begin | second 0 in Unix time, the address, the settings' digest |
+| begin | second 0 in Unix time, and the address |
+| taken_over | another controller has come, and so many gangs had gone on |
 | ordered, ready, draining, undrained, terminated | a node's life |
 | change | from `time_s` on the job is to hold these GPUs on these nodes, in which generation |
 | moved | a move is over, how long it took |
-| saved, broken | how far a job is safe; that it fell back |
+| broken | a job fell back to its last checkpoint |
 | finished, failed | a job's end |
-| decision | as in the records |
 """
 
 from __future__ import annotations

@@ -319,6 +319,7 @@ class LiveRun:
             self._cluster.gangs.hear(agent, message)
         for name in sorted(wanted - set(self._fleet.agents)):
             self._on_lost(AgentRecord(name, 0))
+        self._journal.write("taken_over", time_s=now_s, num_adopted=adopted)
         self._notes.append(f"the controller was restarted at {now_s:.1f} s; {adopted} gangs had gone on")
         self._clock.post(partial(self._cluster.request_decision))
 

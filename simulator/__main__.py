@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -97,7 +98,7 @@ def _app(settings: DictConfig) -> None:
 
     try:
         plain: Any = OmegaConf.to_container(settings, resolve=True)
-        run_job(Job(plain, _labels(about), folder, in_sweep), start)
+        run_job(Job(plain, _labels(about), folder, in_sweep, datetime.date.today()), start)
         return
     except Interrupted as interrupt:
         _complain(f"{interrupt}; what there was by then, and unfinished.json, is in {folder}")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from policies import registry
+from simulator.catalogue import pool_settings
 from simulator.cluster import DecideOptions
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
@@ -61,6 +62,8 @@ class RunConfig:
     requests: Mapping[str, Any] = field(default_factory=lambda: {"name": NONE})  # of `service`; none: no service
     service: Mapping[str, Any] = field(default_factory=dict)
     services: Mapping[str, Any] = field(default_factory=dict)  # more of them, by name, with requests of their own
+    pools: Mapping[str, Any] = field(default_factory=dict)  # by name, each what differs from `cluster`; none: just that
+    training_pool: str = ""  # whose nodes jobs may be on; empty: any
     node_scaling: Mapping[str, Any] = field(default_factory=lambda: STATIC)
     seed: int = 0
     check: bool = False  # audit the run's books afterwards
@@ -110,8 +113,9 @@ class Setup:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.source: WorkloadSource = build_source(config.workload)
-        self._pool = build(PoolSpec, config.cluster, prefix="cluster.", name="default")
+        self._pools = _pools(config.cluster, config.pools)
         self._services = list(service_plans(config.requests, config.service, config.services))
+        self._check_places()
         self._estimates, self._estimate_options = _estimates(config.estimates)
         self._parts: dict[str, Any] = {
             "allocation": make_policy("allocation", config.allocation),
@@ -125,12 +129,14 @@ class Setup:
 
     def _scaling(self) -> dict[str, Any]:
         """Policies by the name of what they scale."""
-        config, pool = self.config, self._pool.name
-        if not self._services:
-            if config.node_scaling.get("name") != STATIC["name"]:
-                raise ConfigError("node_scaling is for runs with a service; without one, scaling is that of nodes")
-            return {pool: make_policy("scaling", config.scaling)}
-        of = {pool: make_policy("scaling", config.node_scaling, prefix="node_scaling")}
+        config = self.config
+        of_nodes, prefix = (config.node_scaling, "node_scaling") if self._services else (config.scaling, "scaling")
+        if not self._services and config.node_scaling.get("name") != STATIC["name"]:
+            raise ConfigError("node_scaling is for runs with a service; without one, scaling is that of nodes")
+        of = {}
+        for pool in self._pools:
+            own = config.pools.get(pool.name, {}).get("scaling")
+            of[pool.name] = make_policy("scaling", own or of_nodes, f"pools.{pool.name}.scaling" if own else prefix)
         for plan, own in self._services:
             name = plan.spec.name
             if own is None:
@@ -138,6 +144,12 @@ class Setup:
             else:
                 of[name] = make_policy("scaling", own, prefix=f"services.{name}.scaling")
         return of
+
+    def _check_places(self) -> None:
+        config = self.config
+        is_bound = config.training_pool or any(plan.spec.pool for plan, _ in self._services)
+        if is_bound and len(self._pools) > 1 and config.placement.get("name") == "pooled":
+            raise ConfigError("placement=pooled knows no nodes: with training_pool or service.pool, set another")
 
     def load(self) -> Trace:
         """Reads or draws the workload, from its own random stream.
@@ -161,7 +173,8 @@ class Setup:
                 self._parts["step_time"].step_time_s(model, num_gpus)
         return Scenario(
             jobs=jobs,
-            pools=(self._pool,),
+            pools=self._pools,
+            training_pool=config.training_pool,
             services=[plan for plan, _ in self._services],
             estimates=self._estimates,
             estimate_options=self._estimate_options,
@@ -172,6 +185,19 @@ class Setup:
             max_idle_moves=config.max_idle_moves,
             **self._parts,
         )
+
+
+def _pools(cluster: Mapping[str, Any], pools: Mapping[str, Any]) -> list[PoolSpec]:
+    """One pool, `default`; or those of `pools`, each with what differs from `cluster` (`scaling` aside)."""
+    if not pools:
+        return [build(PoolSpec, pool_settings(cluster), prefix="cluster.", name="default")]
+    specs = []
+    for name, own in pools.items():
+        if not isinstance(own, Mapping):
+            raise ConfigError(f"pools.{name}={own}: must be a mapping of options of a pool")
+        options = {**cluster, **{key: value for key, value in own.items() if key != "scaling"}}
+        specs.append(build(PoolSpec, pool_settings(options), prefix=f"pools.{name}.", name=name))
+    return specs
 
 
 def make_policy(kind: str, settings: Mapping[str, Any], prefix: str = "") -> Any:

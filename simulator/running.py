@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from simulator.catalogue import price_notes
 from simulator.config import GROUPS, RunConfig, Setup, read_config
 from simulator.console import ProgressBar, line, show_table
 from simulator.environment import write_environment
@@ -44,12 +46,14 @@ class Job:
         labels: what was chosen, for summary.json and comparisons.
         folder: takes the run's files; made if need be, files of an older run in it are replaced.
         in_sweep: one of several: says less, draws nothing unless told to, may be done already.
+        today: from which prices are old, and noted as such; None: nothing is said of it.
     """
 
     settings: Mapping[str, Any]
     labels: Mapping[str, Any]
     folder: Path
     in_sweep: bool = False
+    today: datetime.date | None = None
 
     @property
     def name(self) -> str:
@@ -83,7 +87,8 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         if not job.in_sweep:
             print(trace.report)
         with ProgressBar(config.progress) as bar:
-            simulation = Simulation(setup.scenario(trace), job.folder, bar)
+            scenario = setup.scenario(trace)
+            simulation = Simulation(scenario, job.folder, bar)
             (job.folder / CONFIG).write_text(text, encoding="utf-8")
             on_start()
             stopper.stop = simulation.stop
@@ -91,6 +96,8 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         stopper.stop = None
         if run.why_unfinished:
             raise Interrupted(run.why_unfinished)
+        if job.today:
+            run.facts = {**run.facts, "notes": [*run.facts["notes"], *price_notes(scenario.pools, job.today)]}
         audit(run, config, job.folder)
         wall_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - begin_cpu_s
         write_environment(job.folder, config.seed, wall_s, cpu_s, len(trace.jobs))

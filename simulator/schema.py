@@ -13,8 +13,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from policies import registry
 from policies.registry import KINDS
+from simulator.catalogue.pool import CHOICE, OF_INSTANCE
 from simulator.cluster import DecideOptions
-from simulator.config import RunConfig
+from simulator.config import GROUPS, RunConfig
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
@@ -27,7 +28,7 @@ _PLAIN = (int, float, str, bool)
 def root_schema() -> type:
     """All settings of a run."""
     nested = {
-        "cluster": schema_of(PoolSpec, without=("name",)),
+        "cluster": cluster_schema(),
         "decide": schema_of(DecideOptions),
         "monitor": schema_of(MonitorOptions),
         "service": make_dataclass(
@@ -46,9 +47,20 @@ def root_schema() -> type:
     return make_dataclass("Run", rows)
 
 
+def cluster_schema() -> type:
+    """The options of a pool: an instance, how it is bought, and `PoolSpec`'s; what an instance settles is open."""
+    rows: list[tuple[str, Any, Any]] = [(name, str, field(default=default)) for name, default in CHOICE.items()]
+    for name, hint, default in _rows(PoolSpec):
+        if name in OF_INSTANCE:
+            hint, default = hint | None, field(default=None)  # None: the instance's, or else PoolSpec's own default
+        if name != "name":
+            rows.append((name, hint, default))
+    return make_dataclass(PoolSpec.__name__, rows)
+
+
 def policy_schemas() -> Iterator[tuple[str, str, type]]:
-    """(kind, name, schema) of every registered policy."""
-    for kind in KINDS:
+    """(kind, name, schema) of every registered policy that a group of settings chooses, not of parts of policies."""
+    for kind in (kind for kind in KINDS if kind in GROUPS):
         for name in registry.names(kind):
             yield kind, name, schema_of(registry.get(kind, name), name=name)
 

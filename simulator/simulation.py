@@ -30,6 +30,7 @@ from simulator.simulated_cluster import SimulatedCluster
 from simulator.speeds import Speeds
 from workloads import JobTable, Linear, StepTimeModel
 from workloads.estimates import make_estimator
+from workloads.options import nearest
 
 Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simulated seconds
 _GC_THRESHOLD = 50_000  # objects; Python's 700 costs 5% (tests/benchmarks/test_fifo.py)
@@ -48,6 +49,7 @@ class Scenario:
     """Everything that a run depends on.
 
     Args:
+        training_pool: whose nodes jobs may be on; empty: those of any.
         scaling: by the name of a pool or a service.
         oversized: what becomes of jobs that the cluster can never hold: `reject` them up front, or `error`.
         horizon_s: ends the run then; jobs still there are unfinished.
@@ -59,6 +61,7 @@ class Scenario:
     placement: PlacementPolicy
     pools: Sequence[PoolSpec] = (PoolSpec(),)
     services: Sequence[ServicePlan] = ()
+    training_pool: str = ""
     scaling: Mapping[str, ScalingPolicy] = field(default_factory=dict)
     step_time: StepTimeModel = field(default_factory=Linear)
     overheads: Overheads = field(default_factory=Overheads)
@@ -82,6 +85,8 @@ class Scenario:
         for name in self.scaling:
             if name not in names and name not in served:
                 raise ConfigError(f"scaling of unknown pool or service {name!r}: known: {', '.join(names + served)}")
+        if self.training_pool and self.training_pool not in names:
+            raise ConfigError(f"training_pool={self.training_pool}: no such pool{nearest(self.training_pool, names)}")
         for plan in self.services:
             self._check_service(plan)
         if not len(self.jobs) and not self.services:
@@ -93,24 +98,37 @@ class Scenario:
 
     def _check_service(self, plan: ServicePlan) -> None:
         spec = plan.spec
-        if spec.pool and spec.pool not in [pool.name for pool in self.pools]:
-            raise ConfigError(f"service {spec.name!r}: service.pool={spec.pool}: no such pool")
-        if spec.gpus_per_replica > self.most_gpus:
+        names = [pool.name for pool in self.pools]
+        if spec.pool and spec.pool not in names:
             raise ConfigError(
-                f"service {spec.name!r}: service.gpus_per_replica={spec.gpus_per_replica}: the cluster has "
-                f"{self.most_gpus} GPUs at most"
+                f"service {spec.name!r}: service.pool={spec.pool}: no such pool{nearest(spec.pool, names)}"
+            )
+        most_gpus = sum(pool.most * pool.gpus_per_node for pool in self._pools_of(spec.pool))
+        if spec.gpus_per_replica > most_gpus:
+            raise ConfigError(
+                f"service {spec.name!r}: service.gpus_per_replica={spec.gpus_per_replica}: "
+                f"{f'pool {spec.pool!r}' if spec.pool else 'the cluster'} has {most_gpus} GPUs at most"
             )
         for name, has in (("cpus_per_gpu", "cpus_per_node"), ("memory_gib_per_gpu", "memory_gib_per_node")):
-            most = max(getattr(pool, has) for pool in self.pools)
+            most = max(getattr(pool, has) for pool in self._pools_of(spec.pool))
             if getattr(spec, name) > most:
                 raise ConfigError(
                     f"service {spec.name!r}: service.{name}={getattr(spec, name):g}: nodes have {most:g} at most"
                 )
 
+    def _pools_of(self, name: str) -> list[PoolSpec]:
+        """The pool of a name; all for none."""
+        return [pool for pool in self.pools if name in ("", pool.name)]
+
+    @property
+    def has_pools(self) -> bool:
+        """Whether some jobs or replicas may be on the nodes of one pool only."""
+        return len(self.pools) > 1 and bool(self.training_pool or any(plan.spec.pool for plan in self.services))
+
     @property
     def most_gpus(self) -> int:
-        """GPUs of the cluster when every pool is as large as it may be."""
-        return sum(pool.most * pool.gpus_per_node for pool in self.pools)
+        """GPUs that jobs may have when every pool is as large as it may be."""
+        return sum(pool.most * pool.gpus_per_node for pool in self._pools_of(self.training_pool))
 
     def too_large(self) -> np.ndarray:
         """Rows of the jobs that ask for what no state of the cluster has: GPUs, or CPU or memory a GPU; shape (R,).
@@ -120,7 +138,7 @@ class Scenario:
         """
         jobs = self.jobs
         fits = np.zeros(len(jobs), bool)
-        for pool in self.pools:
+        for pool in self._pools_of(self.training_pool):
             fits |= (jobs.cpus_per_gpu <= pool.cpus_per_node) & (jobs.memory_gib_per_gpu <= pool.memory_gib_per_node)
         return ((jobs.num_gpus > self.most_gpus) | ~fits).nonzero()[0]
 
@@ -164,8 +182,11 @@ class Simulation:
             weigh_alike=bool((table.weight == table.weight[0]).all()),
             may_pause=scenario.overheads != Overheads(),
             may_overrun=scenario.estimates != "oracle",
+            training_pool=scenario.training_pool,
         )
-        nodes = Nodes(has_demands=bool(table.cpus_per_gpu.any() or table.memory_gib_per_gpu.any()))
+        nodes = Nodes(
+            has_demands=bool(table.cpus_per_gpu.any() or table.memory_gib_per_gpu.any()), has_pools=scenario.has_pools
+        )
         self._pools = NodePools(
             self._clock,
             nodes,

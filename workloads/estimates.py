@@ -8,6 +8,7 @@ A run has one estimator, chosen by name in its configuration, so that the use of
 | user    | what the user said; a job without: an error or another kind | no     |
 | noisy   | the truth times a log-normal error                          | no     |
 | history | the mean or median of like jobs that have finished          | yes    |
+| learned | a regression on what is known when a job is submitted       | yes    |
 | oracle  | the truth                                                   | no     |
 
 All times are seconds on the `num_gpus` that a job asks for, as `duration_s` is.
@@ -25,6 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from workloads.errors import WorkloadError
+from workloads.learned import Learned
 from workloads.options import build, nearest
 from workloads.trace import JobTable
 
@@ -204,6 +206,7 @@ _CLASSES: dict[str, Callable[..., Estimator]] = {
     "user": User,
     "noisy": Noisy,
     "history": History,
+    "learned": Learned,
     "oracle": Oracle,
 }
 KINDS = tuple(_CLASSES)

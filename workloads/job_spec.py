@@ -41,6 +41,9 @@ class JobSpec:
     gpu_utilisation_frac: float = 1.0  # how busy it keeps a GPU that it holds
     checkpoint_interval_s: float = math.inf  # running time between its own checkpoints; inf: none
     user_estimate_s: float = math.nan  # what the user says of duration_s; nan: nothing
+    batch_size: float = 0.0  # of all its GPUs; 0, here and below: not known; only predictions look at it
+    num_parameters: float = 0.0  # of the model
+    num_samples: float = 0.0  # to be trained on, again in each epoch
 
     @property
     def size_range(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A workload as columns: a million jobs are fifteen arrays, not a million objects."""
+"""A workload as columns: a million jobs are some twenty arrays, not a million objects."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ _RULES = {
     "gpu_utilisation_frac": ("must lie in 0..1", lambda x: ~((x >= 0) & (x <= 1))),
     "checkpoint_interval_s": ("must be more than 0 s (inf: none)", lambda x: ~(x > 0)),
     "user_estimate_s": ("must be more than 0 s (nan: none)", lambda x: ~((x > 0) | np.isnan(x))),
+    "batch_size": ("must be a finite number, 0 or more", lambda x: ~(np.isfinite(x) & (x >= 0))),
+    "num_parameters": ("must be a finite number, 0 or more", lambda x: ~(np.isfinite(x) & (x >= 0))),
+    "num_samples": ("must be a finite number, 0 or more", lambda x: ~(np.isfinite(x) & (x >= 0))),
 }
 _INTEGER = ("num_gpus", "min_gpus", "max_gpus", "elasticity", "priority")
 _DEFAULTS: dict[str, float] = {
@@ -53,6 +56,9 @@ _DEFAULTS: dict[str, float] = {
     "gpu_utilisation_frac": 1.0,
     "checkpoint_interval_s": np.inf,
     "user_estimate_s": np.nan,
+    "batch_size": 0.0,
+    "num_parameters": 0.0,
+    "num_samples": 0.0,
 }
 _REQUIRED = ("submit_s", "num_gpus", "duration_s")
 COLUMNS = ("job_id", *_RULES, "model", "tenant")
@@ -102,6 +108,9 @@ class JobTable:
     gpu_utilisation_frac: np.ndarray
     checkpoint_interval_s: np.ndarray
     user_estimate_s: np.ndarray
+    batch_size: np.ndarray
+    num_parameters: np.ndarray
+    num_samples: np.ndarray
     model: Labels
     tenant: Labels
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from policies.errors import PolicyError
 from policies.metrics_view import METRICS, SERVICE_METRICS
 from policies.registry import nearest
 from policies.view import Target
 
+_Class = TypeVar("_Class")
 Rules = Mapping[str, tuple[Any, bool, str]]  # option -> (its value, whether its rule holds, the rule)
 
 
@@ -44,3 +46,23 @@ def bounded(wanted: int, target: Target, min_units: int = 0, max_units: int | No
     """The number nearest to `wanted` that lies within the bounds."""
     fewest, most = bounds(target, min_units, max_units)
     return min(max(wanted, fewest), most)
+
+
+def made(cls: type[_Class], given: Any, where: str) -> _Class:
+    """`given`, or where it is a mapping an instance of the dataclass with those fields; `where` begins messages.
+
+    Raises:
+        PolicyError: something else, an unknown field, or one that is missing.
+    """
+    if isinstance(given, cls):
+        return given
+    known = [field.name for field in fields(cls) if field.init]  # type: ignore[arg-type]
+    if not isinstance(given, Mapping):
+        raise PolicyError(f"{where}={given}: must be a mapping of {', '.join(known)}")
+    for name in given:
+        if name not in known:
+            raise PolicyError(f"{where}: unknown setting {name!r}: {nearest(str(name), known)}")
+    try:
+        return cls(**given)
+    except TypeError as error:
+        raise PolicyError(f"{where}={dict(given)}: {str(error).partition(' ')[2]}") from None

@@ -19,6 +19,7 @@ class Recent:
         while kept[0][0] < now_s - self._keep_s:
             kept.popleft()
 
-    def within(self, now_s: float, window_s: float) -> list[int]:
-        """Those recommended after the beginning of the window, exclusive."""
-        return [number for time_s, number in self._kept if time_s > now_s - window_s]
+    def within(self, now_s: float, window_s: float, *, with_beginning: bool = False) -> list[int]:
+        """Those recommended in the window; what was recommended at its very beginning only if asked for."""
+        since_s = now_s - window_s
+        return [number for time_s, number in self._kept if time_s > since_s or (with_beginning and time_s == since_s)]

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from policies.errors import PolicyError
 from policies.protocols import ScalingPolicy
-from policies.registry import nearest, register, registry
-from policies.scaling.options import bounded, require
+from policies.registry import register, registry
+from policies.scaling.options import bounded, made, require
 from policies.view import ClusterView, Target
 
 DAY_S = 86400.0
@@ -51,7 +50,8 @@ class Scheduled:
     _set: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.actions = sorted(map(_action, self.actions), key=lambda action: action.at_s)
+        actions = [made(Action, action, f"scheduled: actions[{i}]") for i, action in enumerate(self.actions)]
+        self.actions = sorted(actions, key=lambda action: action.at_s)
         rules = {
             "cycle_s": (self.cycle_s, self.cycle_s > 0, "must be more than 0 (inf: once)"),
             "offset_s": (self.offset_s, 0 <= self.offset_s < self.cycle_s, "must lie in 0..cycle_s"),
@@ -92,15 +92,3 @@ class Scheduled:
         since = now - self.cycle_s if self._asked_s == -math.inf else self._asked_s + self.offset_s
         for cycle in range(math.floor(since / self.cycle_s), math.floor(now / self.cycle_s) + 1):
             yield from (action for action in self.actions if since < cycle * self.cycle_s + action.at_s <= now)
-
-
-def _action(given: Any) -> Action:
-    if isinstance(given, Action):
-        return given
-    names = ("at_s", *_SETTINGS)
-    if not isinstance(given, Mapping) or "at_s" not in given:
-        raise PolicyError(f"scheduled: actions: {given}: must be a mapping with at_s and {' or '.join(_SETTINGS)}")
-    for name in given:
-        if name not in names:
-            raise PolicyError(f"scheduled: actions: unknown setting {name!r}: {nearest(str(name), names)}")
-    return Action(**given)

@@ -9,6 +9,7 @@ import numpy as np
 from simulator.figures.style import INK, PALETTE, new_figure, save
 from simulator.moves import Moves, Stays
 from simulator.run import Run
+from simulator.serving.summary import Replicas
 from workloads.figure import time_unit
 
 MOST_GPUS, MOST_STAYS = 64, 600
@@ -29,7 +30,7 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
     end_s = float(run.facts["end_s"])
     until_s = np.append(moves.time_s, end_s)[moves.next_row]
     unit_s, unit = time_unit(end_s)
-    job_ids = run.columns("jobs", "job_id")["job_id"]
+    names, replicas_from = _names(run)
     sizes = {int(i): int(n) for i, n in zip(nodes["node"][came], nodes["num_gpus"][came], strict=True)}
     lanes = _lanes(moves, stays, until_s, sizes)
 
@@ -53,9 +54,9 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
                         [(from_s / unit_s, (to_s - from_s) / unit_s)], where, facecolor=colour, edgecolor="white",
                         linewidth=0.5,
                     )  # fmt: skip
-                    if (to_s - from_s) / end_s > 0.012 * len(str(job_ids[job])) + 0.01:
+                    if (to_s - from_s) / end_s > 0.012 * len(names[job]) + 0.01:
                         ax.text(
-                            (from_s + to_s) / 2 / unit_s, bottom + low + count / 2, str(job_ids[job]), color="white",
+                            (from_s + to_s) / 2 / unit_s, bottom + low + count / 2, names[job], color="white",
                             ha="center", va="center", fontsize=7.5, fontweight="bold", clip_on=True,
                         )  # fmt: skip
             centres.append((bottom + sizes[index] / 2, f"node {index}"))
@@ -64,8 +65,15 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
         ax.tick_params(axis="y", length=0, labelcolor=INK)
         ax.grid(visible=False, axis="y")
         ax.set_ylim(bottom - 0.3, -0.3)  # node 0 on top
-        ax.set(title="Jobs on GPUs, a lane each", xlabel=f"time ({unit})", xlim=(0, end_s / unit_s))
+        what = " and ".join(["Jobs"] * bool(replicas_from) + ["replicas"] * (len(names) > replicas_from))
+        ax.set(title=f"{what.capitalize()} on GPUs, a lane each", xlabel=f"time ({unit})", xlim=(0, end_s / unit_s))
         return save(figure, folder, "gantt")
+
+
+def _names(run: Run) -> tuple[list[str], int]:
+    """(name of each number in allocations, from which number on they are replicas and named by their service)."""
+    jobs = [str(name) for name in run.columns("jobs", "job_id")["job_id"]]
+    return jobs + [str(name) for name in Replicas.of(run).service], len(jobs)
 
 
 def _lanes(moves: Moves, stays: Stays, until_s: np.ndarray, sizes: dict[int, int]) -> list[list[int]]:

@@ -48,7 +48,8 @@ def draw_run(run: Run, folder: Path) -> list[Path]:
 def run_title(run: Run) -> str:
     """What was chosen, and the seed."""
     labels = flat_labels(run.labels)
-    chosen = [labels[name] for name in ("allocation", "placement", "scaling", "workload") if name in labels]
+    shown = ("allocation", "placement", "scaling", "workload", "requests")
+    chosen = [labels[name] for name in shown if labels.get(name, "none") != "none"]
     return " · ".join([*chosen, f"seed {run.facts.get('seed', 0)}"])
 
 
@@ -61,7 +62,13 @@ def spell_usd(usd: float) -> str:
 
 
 def _subtitle(summary: Any) -> str:
-    parts = [f"{summary['num_finished']:,} of {summary['num_submitted']:,} jobs finished"]
+    parts = []
+    services = summary.get("services") or {}
+    if summary["num_submitted"] or not services:
+        parts.append(f"{summary['num_finished']:,} of {summary['num_submitted']:,} jobs finished")
+    if services:
+        served, came = (sum(of[name] for of in services.values()) for name in ("num_served", "num_requests"))
+        parts.append(f"{served:,} of {came:,} requests served")
     if summary["jct_mean_s"] is not None:
         parts.append(f"mean JCT {_spell(summary['jct_mean_s'])}")
     if summary["gpu_allocation_frac"] is not None:
@@ -85,8 +92,10 @@ def _per_cent(share: float) -> str:
 
 
 def shown_until_s(timeline: Timeline) -> float:
-    """Where a time axis ends: the tail of one long job would squeeze all the rest."""
+    """Where a time axis ends: the tail of one long job would squeeze all the rest. With services, at the end."""
     held = timeline.held
+    if timeline.serving.value.any():
+        return timeline.end_s
     work_gpu_s = held.integral(0.0, timeline.end_s)
     done_s = np.interp(_DONE_FRAC * work_gpu_s, held.integral_to(held.time_s), held.time_s) if work_gpu_s else 0.0
     last_arrival_s = timeline.active.time_s[np.diff(timeline.active.value, prepend=0.0) > 0].max(initial=0.0)

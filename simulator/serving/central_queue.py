@@ -8,33 +8,18 @@ else it waits for the next call, when there may be more servers or fewer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
+from simulator.serving.first_free import compiled, serve
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.outcome import Counts, Served
 from simulator.serving.tickets import Tickets
 from workloads.requests import Requests
 from workloads.serving.service_times import ServiceTimes
 
-
-def serve(arrivals_s: list[float], services_s: list[float], free_s: list[float], until_s: float) -> list[float]:
-    """Finish times of the requests that start before `until_s`, the first ones; `free_s` is a heap, and updated."""
-    finishes: list[float] = []
-    add = finishes.append
-    if not free_s:
-        return finishes
-    for arrival_s, service_s in zip(arrivals_s, services_s, strict=True):
-        finish_s = free_s[0]
-        if finish_s < arrival_s:
-            finish_s = arrival_s
-        if finish_s >= until_s:
-            break
-        finish_s += service_s
-        heapreplace(free_s, finish_s)
-        add(finish_s)
-    return finishes
+_MANY = 5_000_000  # requests, after which compiling the loop pays
 
 
 class CentralQueue(ServingModel):
@@ -46,18 +31,26 @@ class CentralQueue(ServingModel):
     Args:
         service_times: of requests, in seconds, on one replica.
         rng: draws them, in order of arrival: scaling and balancing change no request.
+        compile_after: so many requests; then the loop over them is compiled, where Numba is installed.
     """
 
-    def __init__(self, service_times: ServiceTimes, options: RequestOptions, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        service_times: ServiceTimes,
+        options: RequestOptions,
+        rng: np.random.Generator,
+        compile_after: int = _MANY,
+    ) -> None:
         assert options.is_plain, options
         self._service_times, self._options, self._rng = service_times, options, rng
+        self._compile_after = compile_after
         self.counts = Counts()
         self._now_s = 0.0
         self._free_s: list[float] = []  # a heap
         self._draining: dict[int, float] = {}  # replica -> when it is done
         self._waiting = Tickets.none()
         self._serving = Tickets.none()
-        self._finish_s = np.zeros(0)  # of those being served
+        self._start_s = self._finish_s = np.zeros(0)  # of those being served
         self._later: list[tuple[float, int, float, float, int]] = []  # to be tried again: (join, number, …), a heap
 
     def advance(self, new: Requests, until_s: float) -> Served:
@@ -67,17 +60,31 @@ class CentralQueue(ServingModel):
         self.counts.arrived += len(new)
         if self._later:
             tickets = self._with_retries(tickets, until_s)
-        finishes = serve(tickets.join_s.tolist(), tickets.service_s.tolist(), self._free_s, until_s)
-        num = len(finishes)
-        self._waiting = tickets.take(slice(num, None))
-        serving = self._serving.then(tickets.take(slice(num)))
-        finish_s = np.concatenate([self._finish_s, finishes])
+        starts = self._starts_s(tickets, until_s)
+        begun = tickets.take(slice(len(starts)))
+        self._waiting = tickets.take(slice(len(starts), None))
+        serving = self._serving.then(begun)
+        start_s = np.concatenate([self._start_s, starts])
+        finish_s = np.concatenate([self._finish_s, starts + begun.service_s])
         is_done = finish_s <= until_s
         done, done_s = serving.take(is_done), finish_s[is_done]
-        self._serving, self._finish_s = serving.take(~is_done), finish_s[~is_done]
+        self._keep(serving, start_s, finish_s, ~is_done)
         self.counts.served += len(done_s)
-        start_s = np.maximum(done_s - done.service_s, done.join_s)
-        return Served(done.number, done.arrival_s, start_s, done_s, np.zeros(len(done_s), np.int64))
+        return Served(done.number, done.arrival_s, start_s[is_done], done_s, np.zeros(len(done_s), np.int64))
+
+    def _starts_s(self, tickets: Tickets, until_s: float) -> np.ndarray:
+        """When the requests start that start before `until_s`, the first ones; they take their servers."""
+        loop = compiled() if self.counts.arrived > self._compile_after else None
+        if loop is None or not self._free_s:
+            return np.array(serve(tickets.join_s.tolist(), tickets.service_s.tolist(), self._free_s, until_s))
+        free_s, start_s = np.array(self._free_s), np.empty(len(tickets.join_s))
+        num = loop(tickets.join_s, tickets.service_s, free_s, until_s, start_s)
+        self._free_s = free_s.tolist()
+        return start_s[:num]
+
+    def _keep(self, serving: Tickets, start_s: np.ndarray, finish_s: np.ndarray, rows: np.ndarray) -> None:
+        """These rows are being served."""
+        self._serving, self._start_s, self._finish_s = serving.take(rows), start_s[rows], finish_s[rows]
 
     def _with_retries(self, tickets: Tickets, until_s: float) -> Tickets:
         due = []
@@ -107,7 +114,7 @@ class CentralQueue(ServingModel):
         is_victim = np.zeros(len(self._finish_s), bool)
         is_victim[np.flatnonzero(self._finish_s == free_s)[:1]] = True
         victim = self._serving.take(is_victim)
-        self._serving, self._finish_s = self._serving.take(~is_victim), self._finish_s[~is_victim]
+        self._keep(self._serving, self._start_s, self._finish_s, ~is_victim)
         for number, arrival_s, service_s, tries in zip(
             victim.number.tolist(), victim.arrival_s.tolist(), victim.service_s.tolist(), victim.tries.tolist(),
             strict=True,

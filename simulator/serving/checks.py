@@ -64,16 +64,21 @@ def _holdings(run: Run) -> Iterator[str]:
 
 
 def _requests(run: Run) -> Iterator[str]:
-    latencies = run.table("latencies").to_pandas()
+    histograms = {name: run.table(name).to_pandas() for name in ("latencies", "latency_heat")}
+    minutes = run.table("slo_minutes").to_pandas()
     kept = run.table("requests", ["service", "number", "arrival_s", "first_s", "finish_s"]).to_pandas()
     for name, of in run.facts["services"].items():
         known = sum(of[f"num_{fate}"] for fate in ("served", "rejected", "timed_out", "lost", "in_flight"))
         if of["num_requests"] != known:
             yield f"service {name}: {of['num_requests']:,} requests, but {known:,} accounted for"
-        for metric, bins in latencies[latencies["service"] == name].groupby("metric"):
-            total = int(bins["num_requests"].sum())
-            if metric != "time_per_output_token" and total != of["num_served"]:
-                yield f"service {name}: {of['num_served']:,} requests served, {total:,} in the histogram of {metric}"
+        for table, bins in histograms.items():
+            totals = bins[bins["service"] == name].groupby("metric")["num_requests"].sum()
+            for metric, total in totals.items():
+                if metric != "time_per_output_token" and total != of["num_served"]:
+                    yield f"service {name}: {of['num_served']:,} requests served, {total:,} of {metric} in {table}"
+        settled = int(minutes["num_settled"][minutes["service"] == name].sum())
+        if settled != known - of["num_in_flight"]:
+            yield f"service {name}: {known - of['num_in_flight']:,} requests settled, {settled:,} in slo_minutes"
         rows = kept[kept["service"] == name]
         if rows["number"].duplicated().any():
             yield f"service {name}: requests served twice"

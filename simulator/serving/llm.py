@@ -13,15 +13,21 @@ import math
 from collections import deque
 from heapq import heapify, heappop, heappush
 
-from simulator.serving.llm_request import LlmRequest
+from simulator.serving.llm_request import LlmRequest, next_quit_s, take_impatient
 from workloads.serving.llm_times import LlmTimes
 
 
 class Replica:
-    """One replica: what waits, what is being prefilled (chunked), what decodes."""
+    """One replica: what waits, what is being prefilled (chunked), what decodes.
 
-    def __init__(self, times: LlmTimes, now_s: float) -> None:
-        self._times, self.now_s = times, now_s
+    Args:
+        now_s: when it is ready; from then on the end of its last step.
+        patience_s: after which one that waits for its first token gives up.
+    """
+
+    def __init__(self, times: LlmTimes, now_s: float, patience_s: float = math.inf) -> None:
+        self._times, self.now_s, self._patience_s = times, now_s, patience_s
+        self._is_patient = patience_s == math.inf
         self._fixed_s, self._kv_tokens, self._chunk_tokens = times.decode_fixed_s, times.kv_tokens, times.chunk_tokens
         self._per_request_s, self._per_token_s = times.decode_per_request_s, times.decode_per_token_s
         self.waiting: deque[LlmRequest] = deque()
@@ -33,6 +39,7 @@ class Replica:
         self._step = 0  # decode steps so far
         self._context = 0  # tokens of all that run
         self.done: list[LlmRequest] = []
+        self.quitters: list[LlmRequest] = []
 
     @property
     def num_outstanding(self) -> int:
@@ -55,6 +62,8 @@ class Replica:
                     self.now_s = waiting[0].joined_s
                 if self.now_s >= until_s:
                     return
+                if not self._is_patient:
+                    self.give_up(self.now_s)
                 admitted = self._admit()
                 if admitted and not self._chunk_tokens:
                     self._prefill(admitted)
@@ -62,10 +71,11 @@ class Replica:
                 for request in admitted:
                     self._prefilling.append(request)
                     self._reserved += request.context
+            stop_s = until_s if self._is_patient else min(until_s, self.next_quit_s)
             if self._prefilling:
-                self._mixed_steps(until_s)
+                self._mixed_steps(stop_s)
             elif running:
-                self._decode(until_s)
+                self._decode(stop_s)
             else:
                 return
 
@@ -83,7 +93,8 @@ class Replica:
     @property
     def idle_from_s(self) -> float:
         """It is not done before with all that it has; a time at which one more step has been made."""
-        steps = max((request.output - request.generated for request in (*self._prefilling, *self.waiting)), default=0)
+        others = (*self._prefilling, *self.waiting) if self._is_patient else self._prefilling
+        steps = max((request.output - request.generated for request in others), default=0)
         steps = max(steps, max(self._ends)[0] - self._step if self._ends else 0)
         return max(self.now_s + steps * self._times.least_step_s, math.nextafter(self.now_s, math.inf))
 
@@ -222,12 +233,15 @@ class Replica:
             self._context -= request.context
             self.waiting.appendleft(request)
 
-    def give_up(self, before_s: float) -> list[LlmRequest]:
-        """Takes out those who joined before a time and still wait for their first token."""
-        gone = []
-        while self.waiting and self.waiting[0].joined_s < before_s and self.waiting[0].first_s < 0:
-            gone.append(self.waiting.popleft())
-        return gone
+    @property
+    def next_quit_s(self) -> float:
+        """When the next one gives up, unless it is admitted before; inf where nobody does."""
+        return math.inf if self._is_patient else next_quit_s(self.waiting, self._patience_s)
+
+    def give_up(self, before_s: float) -> None:
+        """Takes out those who gave up before a time, after `run` up to it."""
+        if not self._is_patient:
+            self.quitters += take_impatient(self.waiting, self._patience_s, before_s)
 
     def take_all(self) -> list[LlmRequest]:
         """Takes out everything that is not done."""

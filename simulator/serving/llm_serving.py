@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from simulator.errors import ConfigError
-from simulator.serving.llm_request import LlmRequest
+from simulator.serving.llm_request import LlmRequest, next_quit_s, take_impatient
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.outcome import Counts, Served
 from workloads.requests import Requests
@@ -25,6 +25,7 @@ class LlmReplica(Protocol):
     now_s: float  # the end of its last step
     waiting: deque[LlmRequest]
     done: list[LlmRequest]
+    quitters: list[LlmRequest]  # who gave up
 
     @property
     def num_outstanding(self) -> int: ...
@@ -34,9 +35,11 @@ class LlmReplica(Protocol):
     def next_finish_s(self) -> float: ...
     @property
     def idle_from_s(self) -> float: ...
+    @property
+    def next_quit_s(self) -> float: ...
     def offer(self, request: LlmRequest) -> None: ...
     def run(self, until_s: float) -> None: ...
-    def give_up(self, before_s: float) -> list[LlmRequest]: ...
+    def give_up(self, before_s: float) -> None: ...
     def take_all(self) -> list[LlmRequest]: ...
 
 
@@ -47,7 +50,7 @@ class _Place:
     number: int
     engine: LlmReplica
     load: int = 0  # requests that have come and not finished
-    next_s: float = math.inf  # before which none of them finishes
+    next_s: float = math.inf  # before which none of them finishes or gives up
     is_open: bool = True  # takes requests
 
 
@@ -55,30 +58,31 @@ class LlmServing(ServingModel):
     """A service of LLM replicas, each with a queue of its own.
 
     Requests go to the replica with the fewest requests (least_loaded; the oldest on a tie), in turn, or to the better
-    of two. One whose prompt and output don't fit into a replica's memory at all is rejected. One that waits for its
-    first token for longer than the time-out gives up, which is noticed at the end of a step.
+    of two. One whose prompt and output don't fit into a replica's memory at all is rejected. One that has waited for
+    the time-out, and whose prefill hasn't begun, gives up. Those that find no replica wait for the first that comes.
 
     Args:
-        new_replica: makes one that is ready at a time.
+        new_replica: makes one of (step times, when it is ready, seconds after which who waits gives up).
         rng: of power_of_two.
     """
 
     def __init__(
         self,
         times: LlmTimes,
-        new_replica: Callable[[LlmTimes, float], LlmReplica],
+        new_replica: Callable[[LlmTimes, float, float], LlmReplica],
         options: RequestOptions,
         rng: np.random.Generator,
     ) -> None:
         self._times, self._new_replica, self._options, self._rng = times, new_replica, options, rng
         self._gives_up = options.timeout_s < math.inf
+        self._may_come_again = self._gives_up and options.retries > 0
         self.counts = Counts()
         self._now_s = 0.0
         self._places: dict[int, _Place] = {}  # draining ones too
         self._open: list[_Place] = []  # that take requests, oldest first
-        self._next_s = math.inf  # before which no request finishes on any of those
+        self._next_s = math.inf  # before which no request finishes, or gives up, on any of those
         self._finishing: list[tuple[float, int, _Place, LlmRequest]] = []  # (when, number, where, it), a heap
-        self._homeless: list[LlmRequest] = []  # came when there was no replica
+        self._homeless: deque[LlmRequest] = deque()  # came when there was no replica
         self._later: list[tuple[float, int, LlmRequest]] = []  # to be tried again: (when, number, it), a heap
         self._done: list[LlmRequest] = []  # and not yet told of
         self._turn = 0
@@ -91,41 +95,66 @@ class LlmServing(ServingModel):
         first = self.counts.arrived
         self.counts.arrived += len(new)
         columns = (new.arrival_s.tolist(), new.prompt_tokens.tolist(), new.output_tokens.tolist())
-        later = self._later
+        later, may_come_again = self._later, self._may_come_again
         for number, (arrival_s, prompt, output) in enumerate(zip(*columns, strict=True), first):
-            while later and later[0][0] < arrival_s:
-                self._again()
+            if later or may_come_again:
+                self._go(arrival_s)
             self._come(LlmRequest(number, arrival_s, prompt, output))
-        while True:
-            for place in self._places.values():
-                self._run(place, until_s)
-            if not later or later[0][0] >= until_s:
-                break
-            self._again()
+        self._go(until_s)
+        self._run_all(until_s)
         return self._collect(until_s)
 
-    def _again(self) -> None:
-        again_s, _, request = heappop(self._later)
-        request.joined_s = again_s
-        self._come(request)
+    def _go(self, until_s: float) -> None:
+        """Time goes on, through everybody who comes again on the way."""
+        while True:
+            next_s = self._later[0][0] if self._later else math.inf
+            if self._may_come_again:  # not past anyone who may give up, and then come again
+                quit_s = min(place.engine.next_quit_s for place in self._places.values()) if self._places else math.inf
+                quit_s = min(quit_s, next_quit_s(self._homeless, self._options.timeout_s))
+                if quit_s < min(next_s, until_s):
+                    self._run_all(math.nextafter(quit_s, math.inf))
+                    continue
+            if next_s >= until_s:
+                return
+            again_s, _, request = heappop(self._later)
+            request.joined_s = again_s
+            self._come(request)
+
+    def _run_all(self, until_s: float) -> None:
+        for place in self._places.values():
+            self._run(place, until_s)
+        for request in take_impatient(self._homeless, self._options.timeout_s, until_s):
+            self._fail(request, request.joined_s + self._options.timeout_s, "timed_out")
 
     def _come(self, request: LlmRequest) -> None:
         now_s = request.joined_s
         if request.prompt + request.output > self._times.kv_tokens:
             self.counts.rejected += 1  # trying again won't help
         elif not self._open:
-            self._homeless.append(request)
+            self._wait_for_one(request, now_s)
         else:
             place = self._open[0] if len(self._open) == 1 else self._choose(now_s)
-            if place.engine.now_s < now_s:
+            if self._gives_up or place.engine.now_s < now_s:
                 self._run(place, now_s)
             self._offer(request, place, now_s)
 
+    def _wait_for_one(self, request: LlmRequest, now_s: float) -> None:
+        limit = self._options.queue_limit
+        for gone in take_impatient(self._homeless, self._options.timeout_s, now_s):
+            self._fail(gone, gone.joined_s + self._options.timeout_s, "timed_out")
+        if limit is not None and len(self._homeless) >= limit:
+            self._fail(request, now_s, "rejected")
+        else:
+            self._homeless.append(request)
+
     def _offer(self, request: LlmRequest, place: _Place, now_s: float) -> None:
         engine, limit = place.engine, self._options.queue_limit
-        if limit is not None and len(engine.waiting) >= limit and engine.num_outstanding:
-            self._fail(request, now_s, "rejected")
-            return
+        if limit is not None and len(engine.waiting) >= limit:
+            if engine.num_outstanding and engine.now_s <= now_s:  # the step that begins at this very time makes room
+                self._run(place, math.nextafter(now_s, math.inf))
+            if len(engine.waiting) >= limit and (engine.num_outstanding or engine.now_s > now_s):
+                self._fail(request, now_s, "rejected")
+                return
         engine.offer(request)
         place.load += 1
         next_s = now_s if now_s > engine.now_s else engine.now_s
@@ -164,11 +193,14 @@ class LlmServing(ServingModel):
             for request in engine.done:
                 heappush(self._finishing, (request.finish_s, request.number, place, request))
             engine.done = []
-        if self._gives_up:
-            for request in engine.give_up(until_s - self._options.timeout_s):
-                place.load -= 1
-                self._fail(request, until_s, "timed_out")
         place.next_s = engine.next_finish_s
+        if self._gives_up:
+            engine.give_up(until_s)
+            quitters, engine.quitters = engine.quitters, []
+            for request in quitters:
+                place.load -= 1
+                self._fail(request, request.joined_s + self._options.timeout_s, "timed_out")
+            place.next_s = min(place.next_s, engine.next_quit_s)
 
     def _finish_until(self, now_s: float) -> None:
         finishing = self._finishing
@@ -195,9 +227,10 @@ class LlmServing(ServingModel):
 
     # ---- replicas
     def add(self, replica: int, now_s: float) -> None:
-        place = self._places[replica] = _Place(replica, self._new_replica(self._times, now_s))
+        engine = self._new_replica(self._times, now_s, self._options.timeout_s)
+        place = self._places[replica] = _Place(replica, engine)
         self._open.append(place)
-        homeless, self._homeless = self._homeless, []
+        homeless, self._homeless = self._homeless, deque()
         for request in homeless:
             self._offer(request, place, now_s)
 

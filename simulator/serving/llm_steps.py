@@ -9,19 +9,20 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from simulator.serving.llm_request import LlmRequest
+from simulator.serving.llm_request import LlmRequest, next_quit_s, take_impatient
 from workloads.serving.llm_times import LlmTimes
 
 
 class SteppedReplica:
     """See the module; the same as `llm.Replica`, one step at a time."""
 
-    def __init__(self, times: LlmTimes, now_s: float) -> None:
-        self._times, self.now_s = times, now_s
+    def __init__(self, times: LlmTimes, now_s: float, patience_s: float = math.inf) -> None:
+        self._times, self.now_s, self._patience_s = times, now_s, patience_s
         self.waiting: deque[LlmRequest] = deque()
         self._prefilling: list[LlmRequest] = []  # chunked
         self._running: list[LlmRequest] = []  # in order of admission
         self.done: list[LlmRequest] = []
+        self.quitters: list[LlmRequest] = []
 
     @property
     def num_outstanding(self) -> int:
@@ -39,9 +40,9 @@ class SteppedReplica:
     @property
     def idle_from_s(self) -> float:
         """It is not done before with all that it has; a time at which one more step has been made."""
-        steps = max(
-            request.output - request.generated for request in (*self._running, *self._prefilling, *self.waiting)
-        )
+        waiting = self.waiting if self._patience_s == math.inf else ()
+        requests = (*self._running, *self._prefilling, *waiting)
+        steps = max((request.output - request.generated for request in requests), default=0)
         return max(self.now_s + steps * self._times.least_step_s, math.nextafter(self.now_s, math.inf))
 
     def offer(self, request: LlmRequest) -> None:
@@ -55,7 +56,9 @@ class SteppedReplica:
                 self.now_s = max(self.now_s, self.waiting[0].joined_s)
             if self.now_s >= until_s:
                 return
-            (self._chunked_step if self._times.chunk_tokens else self._step)()
+            self.give_up(self.now_s)
+            if self.num_outstanding:
+                (self._chunked_step if self._times.chunk_tokens else self._step)()
 
     # ---- one step
     def _step(self) -> None:
@@ -141,14 +144,16 @@ class SteppedReplica:
         """Tokens of context in memory; of those being prefilled, all that they will have."""
         return sum(request.context for request in self._running) + sum(r.context for r in self._prefilling)
 
-    def give_up(self, before_s: float) -> list[LlmRequest]:
-        """Takes out those who joined before a time and still wait for their first token."""
-        gone = []
-        while self.waiting and self.waiting[0].joined_s < before_s and self.waiting[0].first_s < 0:
-            gone.append(self.waiting.popleft())
-        return gone
+    # ---- those who leave
+    @property
+    def next_quit_s(self) -> float:
+        """When the next one gives up, unless it is admitted before; inf where nobody does."""
+        return next_quit_s(self.waiting, self._patience_s)
 
-    # ---- its end
+    def give_up(self, before_s: float) -> None:
+        """Takes out those who gave up before a time, after `run` up to it."""
+        self.quitters += take_impatient(self.waiting, self._patience_s, before_s)
+
     def take_all(self) -> list[LlmRequest]:
         """Takes out everything that is not done."""
         requests = [*self._running, *self._prefilling, *self.waiting]

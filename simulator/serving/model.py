@@ -21,8 +21,9 @@ class RequestOptions:
     Args:
         balancer: least_loaded (one queue for all; with llm the replica with the fewest requests) | round_robin |
             power_of_two (the shorter queue of two drawn at random; Mitzenmacher, IEEE TPDS 2001).
-        queue_limit: requests that may wait in a queue; one more is rejected. With least_loaded and no llm it is the
-            service's queue, else a replica's.
+        queue_limit: requests that may wait in a queue; one more is rejected, unless it is served at once, or joins a
+            batch that an idle replica waits for. With least_loaded and no llm it is the service's queue, else a
+            replica's.
         timeout_s: a request that has waited for so long, and isn't being served, gives up.
         retries: how often a request that was rejected, gave up, or lost its replica is tried again.
         retry_delay_s: after which, doubled each time.

@@ -5,7 +5,8 @@
 | replicas | a replica's life; `job` is its number in the table allocations |
 | service_metrics | one sample of monitoring of one service, by its place in the configuration |
 | latencies | a bin of a histogram: how many requests took about `seconds` (within 1%) |
-| latency_heat | the same in coarse bins, by time of arrival |
+| latency_heat | a coarse bin (17% wide) of latency or time to first token, of the requests of one minute |
+| slo_minutes | a minute: how many of its requests were answered or failed, and how many answered in time |
 | requests | a request that was answered; of services whose requests were kept |
 """
 
@@ -18,10 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 from policies import SERVICE_METRICS
+from simulator.serving.heat import HEAT_S, heat_middles_s
 from simulator.serving.histogram import middles_s
 from simulator.serving.outcome import Served
 from simulator.serving.replica import Replica
-from simulator.serving.statistics import HEAT_BINS, ServiceStatistics, heat_middles_s
+from simulator.serving.statistics import ServiceStatistics
 
 _COUNTS = ("num_ready", "num_starting", "num_pending", "num_draining")
 SAMPLES = pa.schema(
@@ -75,22 +77,38 @@ def latency_table(names: Sequence[str], statistics: Sequence[ServiceStatistics])
 
 
 def heat_table(names: Sequence[str], statistics: Sequence[ServiceStatistics]) -> pa.Table:
-    """Latency by time of arrival."""
-    service, begin, column, count = [], [], [], []
-    for index, of in enumerate(statistics):
-        rows, columns = of.heat.nonzero()
-        service.append(np.full(len(rows), index))
-        begin.append(rows * of.heat_s)
-        column.append(columns)
-        count.append(of.heat[rows, columns])
-    seconds = heat_middles_s()
-    assert len(seconds) == HEAT_BINS
+    """Latency by minute of arrival, and time to first token where there are tokens."""
+    maps = [(index, "latency", of.heat.counts) for index, of in enumerate(statistics)]
+    maps += [(index, "ttft", of.ttft_heat.counts) for index, of in enumerate(statistics) if of.has_tokens]
+    cells = [counts.nonzero() for _, _, counts in maps]
+    sizes = [len(rows) for rows, _ in cells]
     return pa.table(
         {
-            "service": _names(names, np.concatenate(service)),
-            "from_s": np.concatenate(begin).astype(np.float64),
-            "seconds": seconds[np.concatenate(column)],
-            "num_requests": np.concatenate(count).astype(np.int64),
+            "service": _names(names, np.repeat([index for index, _, _ in maps], sizes)),
+            "metric": pa.array(np.repeat([metric for _, metric, _ in maps], sizes)).cast(pa.string()),
+            "from_s": HEAT_S * np.concatenate([rows for rows, _ in cells]),
+            "seconds": heat_middles_s()[np.concatenate([columns for _, columns in cells])],
+            "num_requests": np.concatenate(
+                [counts[at].astype(np.int64) for (_, _, counts), at in zip(maps, cells, strict=True)]
+            ),
+        }
+    )
+
+
+def minute_table(names: Sequence[str], statistics: Sequence[ServiceStatistics]) -> pa.Table:
+    """Minutes in which requests came that were answered, or in which some were booked as failed."""
+    parts = []
+    for index, of in enumerate(statistics):
+        settled, in_time = of.by_minute()
+        rows = settled.nonzero()[0]
+        parts.append((np.full(len(rows), index), HEAT_S * rows, settled[rows], in_time[rows]))
+    service, from_s, num_settled, num_in_time = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return pa.table(
+        {
+            "service": _names(names, service),
+            "from_s": from_s,
+            "num_settled": num_settled.astype(np.int64),
+            "num_in_time": num_in_time.astype(np.int64),
         }
     )
 

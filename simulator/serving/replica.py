@@ -25,7 +25,7 @@ class Replica(SimJob):
     took too long), running (the run ended).
     """
 
-    __slots__ = ("_on_change", "_service", "allocated_s", "drain_s", "end", "end_s", "is_warm", "ready_s")
+    __slots__ = ("_on_change", "_pool", "_service", "allocated_s", "drain_s", "end", "end_s", "is_warm", "ready_s")
 
     is_replica = True
 
@@ -37,12 +37,13 @@ class Replica(SimJob):
         now_s: float,
         num_gpus: int,
         service: str,
+        pool: str,
         is_warm: bool,
         on_change: Callable[[Replica], None],
     ) -> None:
         super().__init__(jobs, row, now_s, num_gpus, num_gpus, num_gpus, math.inf, math.inf)
         self.record = record
-        self._service, self._on_change = service, on_change
+        self._service, self._pool, self._on_change = service, pool, on_change
         self.is_warm = is_warm  # needs no start-up
         self.allocated_s = self.ready_s = self.drain_s = self.end_s = math.nan
         self.end = "running"
@@ -54,6 +55,10 @@ class Replica(SimJob):
     @property
     def service(self) -> str:
         return self._service
+
+    @property
+    def pool(self) -> str:
+        return self._pool
 
     @property
     def requested_s(self) -> float:

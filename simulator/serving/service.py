@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -298,6 +299,7 @@ class Service:
         return {
             "model": self.spec.model,
             "gpus_per_replica": self.spec.gpus_per_replica,
+            "slo": asdict(self.spec.slo),
             **self.statistics.summary(self._model.counts),
             "num_cold_starts": len(cold_s),
             "cold_start_mean_s": sum(cold_s) / len(cold_s) if cold_s else math.nan,

@@ -16,7 +16,7 @@ from simulator.clock import Clock
 from simulator.errors import ConfigError
 from simulator.serving.feed import Feed
 from simulator.serving.models import make_model
-from simulator.serving.records import SAMPLES, heat_table, latency_table, replica_table, request_table
+from simulator.serving.records import SAMPLES, heat_table, latency_table, minute_table, replica_table, request_table
 from simulator.serving.replica import Replica
 from simulator.serving.service import Service
 from simulator.serving.spec import ServiceSpec
@@ -90,7 +90,7 @@ class Services:
         self._folder = folder
         self._num_replicas = 0
         self._row = {plan.spec.name: num_jobs + index for index, plan in enumerate(plans)}
-        self._width = {plan.spec.name: plan.spec.gpus_per_replica for plan in plans}
+        self._spec = {plan.spec.name: plan.spec for plan in plans}
         self._index = {plan.spec.name: index for index, plan in enumerate(plans)}
         self._samples = RowWriter(SAMPLES, folder and folder / "service_metrics.parquet") if plans else None
         self._of: dict[str, Service] = {}
@@ -152,14 +152,15 @@ class Services:
         services = list(self._of.values())
         for service in services:
             service.finish(now_s)
-        names = list(self._of)
+        names, statistics = list(self._of), [service.statistics for service in services]
         replicas = [(index, each) for index, service in enumerate(services) for each in service.log]
         replicas.sort(key=lambda row: row[1].record)
         tables = {
             "service_metrics": self._samples.close(),
             "replicas": replica_table(names, replicas, now_s),
-            "latencies": latency_table(names, [service.statistics for service in services]),
-            "latency_heat": heat_table(names, [service.statistics for service in services]),
+            "latencies": latency_table(names, statistics),
+            "latency_heat": heat_table(names, statistics),
+            "slo_minutes": minute_table(names, statistics),
             "requests": request_table(names, [list(service.rows()) for service in services]),
         }
         kept = {}
@@ -179,7 +180,10 @@ class Services:
     def _new_replica(self, name: str, now_s: float, is_warm: bool, on_change: Callable[[Replica], None]) -> Replica:
         record = self._num_jobs + self._num_replicas
         self._num_replicas += 1
-        return Replica(self._jobs, self._row[name], record, now_s, self._width[name], name, is_warm, on_change)
+        spec = self._spec[name]
+        return Replica(
+            self._jobs, self._row[name], record, now_s, spec.gpus_per_replica, name, spec.pool, is_warm, on_change
+        )
 
     def _one_is_over(self) -> None:
         if self.are_over:

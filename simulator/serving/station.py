@@ -71,6 +71,10 @@ class Station:
         return len(self._queue)
 
     @property
+    def is_full(self) -> bool:
+        return self._limit is not None and len(self._queue) >= self._limit
+
+    @property
     def num_in_service(self) -> int:
         return sum(len(work.tickets) for work in self._work.values())
 
@@ -88,7 +92,7 @@ class Station:
     def offer(self, ticket: Ticket, now_s: float) -> bool:
         """A request comes, after `run(now_s)`; False: the queue is full. One that is served at once never waits."""
         queue, free = self._queue, self._free
-        if self._limit is not None and len(queue) >= self._limit:
+        if self.is_full:
             starts_now = free and free[0][0] <= now_s and len(queue) < self._rule.size
             if not starts_now:
                 return False

@@ -78,6 +78,8 @@ class Stations(ServingModel):
     def _come(self, ticket: Ticket, now_s: float) -> None:
         station = self._choose(now_s)
         self._run(station, now_s)
+        if station.is_full:  # what starts at this very time makes room
+            self._run(station, math.nextafter(now_s, math.inf))
         if not station.offer(ticket, now_s):
             self._fail(ticket, now_s, "rejected")
 

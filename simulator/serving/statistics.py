@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import ConfigError
-from simulator.serving.histogram import NUM_BINS, LatencyHistogram, bins_of, middles_s
+from simulator.serving.heat import HeatMap
+from simulator.serving.histogram import LatencyHistogram
 from simulator.serving.outcome import Counts, Served
-
-_COARSE = 16  # histogram bins in one of the heat map: 37% wide
-HEAT_BINS = -(-NUM_BINS // _COARSE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,21 +42,21 @@ class Objective:
 class ServiceStatistics:
     """Counts of one service, gathered as requests are answered.
 
-    By minute of arrival: requests answered, and answered in time. By `heat_s` of arrival: latencies in coarse bins.
+    By minute of arrival: requests answered, and answered in time; latencies, and times to first token, in coarse bins.
     Requests that were rejected, gave up or were lost count as not in time, in the minute in which that was booked.
 
     Args:
         has_tokens: whether time to first token and time per output token mean something.
     """
 
-    def __init__(self, objective: Objective, has_tokens: bool, heat_s: float = 600.0) -> None:
-        self._objective, self.heat_s = objective, heat_s
+    def __init__(self, objective: Objective, has_tokens: bool) -> None:
+        self._objective = objective
         self.latency, self.ttft, self.per_token = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
         self.has_tokens = has_tokens
         self.num_in_time = 0
-        self.answered = np.zeros(0, np.int64)  # by minute
-        self.in_time = np.zeros(0, np.int64)
-        self.heat = np.zeros((0, HEAT_BINS), np.int32)
+        self.answered = np.zeros(0, np.int64)  # by minute; or failed
+        self.in_time = np.zeros(0, np.int64)  # likewise, up to the last minute with one in time
+        self.heat, self.ttft_heat = HeatMap(), HeatMap()
         self._failed = 0  # booked so far
 
     def add(self, served: Served) -> None:
@@ -72,6 +70,7 @@ class ServiceStatistics:
             ttft_s = served.first_s - served.arrival_s
             in_time &= ttft_s <= self._objective.ttft_s
             self.ttft.add(ttft_s)
+            self.ttft_heat.add(served.arrival_s, ttft_s)
             more = served.output_tokens > 1
             took_s = (served.finish_s - served.first_s)[more]
             self.per_token.add(took_s / (served.output_tokens[more] - 1))
@@ -79,7 +78,7 @@ class ServiceStatistics:
         minutes = (served.arrival_s / 60.0).astype(np.int64)
         self.answered = _added(self.answered, minutes)
         self.in_time = _added(self.in_time, minutes[in_time])
-        self._add_heat(served.arrival_s, latency_s)
+        self.heat.add(served.arrival_s, latency_s)
 
     def book_failures(self, counts: Counts, now_s: float) -> None:
         """Takes in what has become of requests that were not answered, so far."""
@@ -88,13 +87,6 @@ class ServiceStatistics:
             more = np.full(failed - self._failed, int(now_s / 60.0))
             self.answered = _added(self.answered, more)
             self._failed = failed
-
-    def _add_heat(self, arrival_s: np.ndarray, latency_s: np.ndarray) -> None:
-        row, column = (arrival_s / self.heat_s).astype(np.int64), bins_of(latency_s) // _COARSE
-        num_rows, num_columns = max(len(self.heat), int(row.max()) + 1), self.heat.shape[1]
-        more = np.bincount(row * num_columns + column, minlength=num_rows * num_columns).reshape(num_rows, num_columns)
-        more[: len(self.heat)] += self.heat
-        self.heat = more.astype(np.int32)
 
     @property
     def attainment_frac(self) -> float:
@@ -105,9 +97,14 @@ class ServiceStatistics:
     @property
     def minutes_in_violation(self) -> int:
         """Minutes in which fewer than the target were in time."""
-        in_time = np.zeros(len(self.answered))
-        in_time[: len(self.in_time)] = self.in_time[: len(self.answered)]
-        return int(((self.answered > 0) & (in_time < self._objective.target_frac * self.answered)).sum())
+        answered, in_time = self.by_minute()
+        return int(((answered > 0) & (in_time < self._objective.target_frac * answered)).sum())
+
+    def by_minute(self) -> tuple[np.ndarray, np.ndarray]:
+        """(requests answered or failed, of these answered in time), by minute; shape (M,) each."""
+        in_time = np.zeros(len(self.answered), np.int64)
+        in_time[: len(self.in_time)] = self.in_time
+        return self.answered, in_time
 
     def summary(self, counts: Counts) -> dict[str, Any]:
         """As summary.json has it; nan where there is none."""
@@ -127,13 +124,6 @@ class ServiceStatistics:
             "slo_attainment_frac": self.attainment_frac,
             "slo_minutes_in_violation": self.minutes_in_violation,
         }
-
-
-def heat_middles_s() -> np.ndarray:
-    """The middle of each bin of the heat map, seconds; shape (HEAT_BINS,)."""
-    middles = middles_s()
-    first = np.arange(HEAT_BINS) * _COARSE
-    return np.sqrt(middles[first] * middles[np.minimum(first + _COARSE, NUM_BINS) - 1])
 
 
 def _spread(name: str, of: LatencyHistogram) -> dict[str, float]:

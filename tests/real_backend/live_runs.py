@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,21 @@ from real_backend.task import Task
 from real_backend.training import Training
 from simulator import PoolSpec, Run, Scenario
 from simulator.monitor import MonitorOptions
+from tests.real_backend.dawdling import size_at
 from workloads import JobSpec, JobTable
 
 SMALL = Task(model="mlp", model_options={"width": 32, "depth": 1}, num_samples=1000, global_batch=48, lr=0.02)
 
-SLOW = replace(SMALL, pace_base_s=0.01)  # at least 10 ms a step
+BY_THIRDS = replace(SMALL, train="tests.real_backend.dawdling:train_by_thirds")
+UNTIL_GO = replace(SMALL, train="tests.real_backend.dawdling:train_until_go")
 
 
-@dataclass
 class Thirds:
-    """Gives every job a size by how much of it is done: the first third, the second, the last."""
-
-    sizes: Sequence[int] = (1, 2, 1)
-    num_decisions: int = field(default=0, init=False)
+    """Gives every job a size by how many of its steps have been done: the first third, the second, the last."""
 
     def allocate(self, view: Any, draft: Any) -> None:
-        self.num_decisions += 1
         for job in view.jobs:
-            done = 1.0 - job.remaining_s / 100.0
-            draft.give(job, self.sizes[min(2, max(0, int(3 * done)))])
+            draft.give(job, size_at(1.0 - job.left_s / 100.0))  # not remaining_s, which is ahead of the last report
         draft.wake_at(view.now_s + 0.1)
 
 
@@ -68,7 +64,7 @@ def run_live(
 
     Args:
         before: called before nodes are waited for.
-        meanwhile: called before the run begins, to have something happen at a time.
+        meanwhile: called before the run begins, to have something happen in it (see `in_turn`).
     """
     spec = PoolSpec(**{"num_nodes": 1, "gpus_per_node": 2, **(pool or {})})
     live_options = LiveOptions(**{"keep_checkpoints": True, "away_s": 0.5, **options})
@@ -84,13 +80,29 @@ def run_live(
             scaling={"default": scaling} if scaling else {},
             monitor=MonitorOptions(interval_s=0.5),
             starve_after_s=30.0,
-            horizon_s=80.0,
+            horizon_s=240.0,
         )
         live = LiveRun(scenario, list(num_steps), {"mlp": task}, runtime, exporter=exporter)
         meanwhile(live, runtime)
         return live.run(), live
     finally:
         runtime.close()
+
+
+def in_turn(runtime: Runtime, *turns: tuple[Callable[[], bool], Callable[[], None]]) -> None:
+    """Does one thing after the other in a run, each as soon as something holds."""
+    if not turns:
+        return
+    (holds, act), *rest = turns
+
+    def look() -> None:
+        if holds():
+            act()
+            in_turn(runtime, *rest)
+        else:
+            runtime.clock.call_after(0.05, look)
+
+    runtime.clock.call_after(0.0, look)
 
 
 def weights_after(folder: Path, job_id: str, task: Task = SMALL) -> dict[str, torch.Tensor]:

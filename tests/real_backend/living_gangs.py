@@ -16,7 +16,7 @@ import numpy as np
 
 from real_backend.task import Task
 
-MOST_S = 60.0  # for a whole schedule; nothing here takes a tenth of it on an idle machine
+MOST_S = 120.0  # for a whole schedule; nothing here takes a twentieth of it on an idle machine
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from real_backend.worker import Worker
+from tests.real_backend.dawdling import dawdle_by_thirds
 
 
 class Odd(nn.Module):
@@ -72,7 +72,7 @@ def train(worker: Worker) -> None:
     mine = worker.recall(Halving)
     worker.restore(mine)
     while mine.step < worker.num_steps:
-        time.sleep(0.05)
+        dawdle_by_thirds(worker, mine.step)
         loss_part = float(mine.weight) / worker.world_size
         mine.weight = mine.weight / 2
         mine.step += 1

@@ -17,6 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from real_backend import checkpoint
+from tests.real_backend.patience import PATIENCE_S
 
 
 def state(step: int) -> dict[str, Any]:
@@ -126,10 +127,12 @@ def run_to_its_death(folder: Path, step: int, moment: str) -> None:
     context.set_forkserver_preload(["real_backend.preload"])
     process = context.Process(target=_save_and_die, args=(folder, step, moment), daemon=True)
     process.start()
-    process.join(30)
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    try:
+        process.join(PATIENCE_S)
+        assert process.exitcode == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.join()
 
 
 def _save_and_die(folder: Path, step: int, moment: str) -> None:

@@ -15,6 +15,7 @@ from real_backend.errors import BackendError
 from real_backend.options import LiveOptions, Settings, backend_of
 from real_backend.running import find_profile, make_plan, profile_text, read_settings
 from simulator import Run
+from tests.real_backend.patience import PATIENCE_S
 from tests.real_backend.small_profile import write_profile_file
 from workloads.profile import load_profile
 
@@ -23,12 +24,12 @@ SMALL = ["workload=live_tiny", "compute=paced", "device=cpu", "workload.models=[
 FAST = ["models.mlp.pace_base_s=0.01", "models.mlp.pace_per_sample_s=0.0", "figures=false"]
 
 
-def command(*arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m real_backend` as a user would."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m real_backend` as a user without GPUs would."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
         [sys.executable, "-m", "real_backend", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, env=environment,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, env=environment,
     )  # fmt: skip
 
 
@@ -128,16 +129,23 @@ def test_calibration_then_validation(tmp_path: Path) -> None:
     """Everything as a user has it, in a minute: a profile, two policies live and simulated, the report."""
     folder = tmp_path / "validation"
     small = [
-        "workload.num_jobs=3", "cluster.gpus_per_node=2", "calibration.model=[mlp]", "calibration.workers=[1,2]",
-        "calibration.steps=6", "calibration.warmup=1", "calibration.moves=1", "allocation=fifo,fair_share",
+        "workload.num_jobs=3", "cluster.num_nodes=2", "cluster.gpus_per_node=2", "allocation=fifo,fair_share",
+        "calibration.model=[mlp]", "calibration.workers=[1,2]", "calibration.steps=6", "calibration.warmup=1",
+        "calibration.moves=1",
     ]  # fmt: skip
     told = command("validate", *SMALL, *FAST, *small, f"hydra.run.dir={folder}")
     assert told.returncode == 0, told.stderr
     fidelity = json.loads((folder / "fidelity.json").read_text())
     assert [row["policy"] for row in fidelity["policies"]] == ["fair_share", "fifo"]
     for row in fidelity["policies"]:
-        for name in ("mean_jct_error_frac", "p95_jct_error_frac", "makespan_error_frac", "cost_error_frac"):
-            assert abs(row[name]) < 0.5  # three jobs of seconds: only that it is of the right kind
+        live, simulated = (Run.load(folder / kind / row["policy"]) for kind in ("live", "simulated"))
+        assert (live.jobs["state"] == "finished").all()
+        assert live.jobs.columns.tolist() == simulated.jobs.columns.tolist()
+        assert live.jobs["duration_s"].tolist() == simulated.jobs["duration_s"].tolist()
+        live_s, simulated_s = ((run.jobs["finish_s"] - run.jobs["submit_s"]).mean() for run in (live, simulated))
+        assert row["mean_jct_error_frac"] == pytest.approx(simulated_s / live_s - 1)
+        for name in ("p95_jct_error_frac", "makespan_error_frac", "cost_error_frac"):
+            assert -1 < row[name] < 10  # how far off it is, depends on what else this machine does
     assert -1 <= fidelity["kendall_tau"] <= 1
     assert (fidelity["compute"], fidelity["device"]) == ("paced", "cpu")
     page = (folder / "report.html").read_text()
@@ -147,10 +155,8 @@ def test_calibration_then_validation(tmp_path: Path) -> None:
     assert set(profile.models["mlp"].measured_s) == {"1x1", "2x1", "2x2"}
     assert profile.models["mlp"].moves["in_place"].spawn_s > 0
     assert profile.models["mlp"].moves["restart"].save_s > 0
-    assert 0 < profile.provision_s < 60  # type: ignore[operator]
-    live, simulated = Run.load(folder / "live" / "fifo"), Run.load(folder / "simulated" / "fifo")
-    assert live.jobs.columns.tolist() == simulated.jobs.columns.tolist()
-    assert live.jobs["duration_s"].tolist() == simulated.jobs["duration_s"].tolist()
+    assert profile.provision_s is not None
+    assert profile.provision_s > 0
     assert (folder / "live" / "fifo" / "profile.yaml").read_text() == profile_text(profile)
     again = command("report", str(folder))
     assert again.returncode == 0, again.stderr

@@ -20,31 +20,40 @@ from real_backend.journal import Journal, read_journal
 from real_backend.wall_clock import WallClock
 from simulator import Run
 from simulator.checks import check
+from tests.real_backend.dawdling import say_go
+from tests.real_backend.patience import PATIENCE_S, agents_of, wait_until
 from tests.real_backend.small_profile import write_profile_file
 
 ROOT = Path(__file__).parents[2]
 
 
 def live_command(folder: Path, profile: Path, *more: str) -> list[str]:
-    """A live run of four jobs of about eight seconds, at 10 ms a step or more."""
+    """A live run of four jobs of about 700 steps, which dawdle until they are told to go."""
     return [
         sys.executable, "-m", "real_backend", "run", "workload=live_tiny", "workload.num_jobs=4", "seed=1",
         "workload.duration_median_s=8", "workload.duration_min_s=7", "workload.duration_max_s=9",
         "workload.load_frac=3", "workload.gpu_counts=[1]", "workload.gpu_weights=[1]", "workload.elastic_frac=0",
         "workload.models=[mlp]", "workload.model_weights=[]", "compute=paced",
-        "models.mlp.pace_base_s=0.01", "models.mlp.pace_per_sample_s=0.0", f"profile={profile}", "allocation=fifo",
+        "models.mlp.pace_base_s=0.001", "models.mlp.pace_per_sample_s=0.0",
+        "models.mlp.train=tests.real_backend.dawdling:train_until_go", f"profile={profile}", "allocation=fifo",
         "cluster.num_nodes=2", "cluster.gpus_per_node=2", "figures=false", "live.keep_checkpoints=true",
         "live.checkpoint_interval_s=1", f"hydra.run.dir={folder}", *more,
     ]  # fmt: skip
 
 
-def wait_for(path: Path, entry: str, count: int) -> None:
-    """Until the journal has so many entries of a kind."""
-    for _ in range(600):
-        if path.is_file() and sum(e["entry"] == entry for e in read_journal(path)) >= count:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{path}: never had {count} × {entry}")
+def wait_for(process: subprocess.Popen[str], folder: Path, entry: str, count: int = 1) -> None:
+    """Until the journal of a run has so many entries of a kind."""
+    path = folder / "journal.jsonl"
+
+    def has_them() -> bool:
+        assert process.poll() is None, process.communicate()[1]
+        return path.is_file() and sum(e["entry"] == entry for e in read_journal(path)) >= count
+
+    wait_until(has_them, f"{count} × {entry} in {path}")
+
+
+def start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
@@ -53,46 +62,50 @@ def test_a_killed_controller_goes_on_where_it_was(tmp_path: Path, agents_survive
     """Agents go on and are taken over; or they are gone too, and jobs restart from their checkpoints."""
     folder, profile = tmp_path / "run", write_profile_file(tmp_path)
     command = live_command(folder, profile)
-    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = start(command)
     try:
-        wait_for(folder / "journal.jsonl", "moved", 2)
-        time.sleep(1.5)  # a checkpoint or so
+        wait_for(first, folder, "moved", 2)
+        wait_until(lambda: any(folder.glob("checkpoints/*/step-*")), "a checkpoint")
     finally:
         first.kill()
-        first.wait()
+        first.communicate()
     assert not (folder / "summary.json").exists()
     if not agents_survive:
-        subprocess.run(["pkill", "-KILL", "-f", f"agent --join.*{folder}"], check=False)
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
-    assert again.returncode == 0, again.stderr
+        for agent in agents_of(folder):
+            agent.kill()
+    again = start(command)
+    try:
+        wait_for(again, folder, "taken_over")
+        say_go(folder)
+        _, told = again.communicate(timeout=PATIENCE_S)
+    finally:
+        again.kill()
+    assert again.returncode == 0, told
     run = Run.load(folder)
     assert run.jobs["state"].tolist() == ["finished"] * 4
     note = next(note for note in run.facts["notes"] if "the controller was restarted" in note)
     adopted = int(re.search(r"(\d+) gangs had gone on", note).group(1))  # type: ignore[union-attr]
-    assert (adopted >= 1) is agents_survive
+    assert (adopted >= 2) is agents_survive
     check(run)
     if agents_survive:
         assert run.jobs["num_preemptions"].sum() == 0
         steps = pq.read_table(folder / "steps.parquet").to_pandas()
         assert not steps.duplicated(["job", "step"]).any()  # nothing was done twice
-    leftover = subprocess.run(["pgrep", "-f", f"agent --join.*{folder}"], capture_output=True, text=True).stdout
-    assert leftover == ""
+    wait_until(lambda: not agents_of(folder), "the agents' end")
 
 
 @pytest.mark.slow
 def test_an_interrupted_run_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
     folder, profile = tmp_path / "run", write_profile_file(tmp_path)
-    process = subprocess.Popen(
-        live_command(folder, profile), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    wait_for(folder / "journal.jsonl", "moved", 1)
+    process = start(live_command(folder, profile))
+    wait_for(process, folder, "moved")
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "interrupted by SIGINT" in told
     assert json.loads((folder / "unfinished.json").read_text())["why"] == "interrupted by SIGINT"
     assert len(pq.read_table(folder / "jobs.parquet")) == 4
-    assert subprocess.run(["pgrep", "-f", f"agent --join.*{folder}"], capture_output=True).stdout == b""
+    wait_until(lambda: not agents_of(folder), "the agents' end")
 
 
 # ---- the door
@@ -109,11 +122,7 @@ class Guests:
         return self.heard.append
 
     def wait(self, count: int) -> None:
-        for _ in range(500):
-            if len(self.heard) + len(self.refused) >= count:
-                return
-            time.sleep(0.01)
-        raise AssertionError(f"heard {self.heard}, refused {self.refused}")
+        wait_until(lambda: len(self.heard) + len(self.refused) >= count, f"{count} guests")
 
 
 def test_who_knows_the_token_comes_in() -> None:
@@ -149,11 +158,11 @@ def test_an_agent_with_a_wrong_token_says_so() -> None:
     door = Door("127.0.0.1:0", make_token(), guests.open, guests.refused.append)  # type: ignore[arg-type]
     command = [sys.executable, "-m", "real_backend", "agent", "--join", door.address, "--start", "spawn"]
     environment = {**os.environ, "REAL_BACKEND_TOKEN": "guess"}
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
     assert told.returncode == 2
     assert told.stderr == f"error: {door.address}: refused: the token is not the controller's\n"
     door.close()
-    nobody = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
+    nobody = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
     assert nobody.returncode == 2
     assert "no controller there" in nobody.stderr
 

@@ -148,6 +148,21 @@ def test_a_lost_worker_restarts_the_gang_from_its_checkpoint() -> None:
     assert len(to.starts("a")) == 2
 
 
+def test_a_worker_that_ends_because_of_another_is_not_the_cause() -> None:
+    to = Setting()
+    gang = to.add("a")
+    to.aim(gang, node0=2)
+    to.world._say(("node0", 0), "raised", error="RuntimeError: Connection closed by peer")
+    to.world.exit(("node0", 1), -9)  # heard of after what it did to its peer
+    to.world.talk(to.gangs)
+    to.world.exit(("node0", 0), -9)
+    to.world.talk(to.gangs)
+    assert [told for told in to.listener.told if "broken" in told] == [
+        "a broken: worker of rank 1 was lost: killed by signal 9",
+        "a broken: worker of rank 0 was lost: killed by signal 9",  # what was said of its predecessor is forgotten
+    ]
+
+
 def test_a_job_that_breaks_too_often_has_failed() -> None:
     to = Setting(max_failures=1)
     gang = to.add("a")

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from policies import PolicyError, registry
 from simulator.__main__ import store_choices
+from simulator.catalogue import pool_settings
 from simulator.cluster import DecideOptions
 from simulator.config import GROUPS, SERVING_GROUPS, STEP_TIMES, RunConfig, Setup, make_policy, read_config
 from simulator.errors import ConfigError
@@ -106,7 +107,7 @@ def test_every_kind_of_estimate_has_a_file() -> None:
 
 @pytest.mark.parametrize("file", sorted((CONF / "cluster").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_price_has_a_dated_source(file: Path) -> None:
-    given = OmegaConf.load(file)
+    given = pool_settings(OmegaConf.to_container(OmegaConf.load(file)))  # type: ignore[arg-type]
     if given.get("usd_per_node_h"):
         assert re.search(r"\d{4}-\d{2}-\d{2}$", given["price_source"])
 
@@ -143,6 +144,7 @@ def test_settings_arrive(settings: Compose) -> None:
         ("cluster", {"num_nodes": 2.5}, "cluster.num_nodes=2.5: must be a whole number"),
         ("cluster", {"num_nodes": 2, "max_nodes": 1}, "cluster.max_nodes=1"),
         ("cluster", {"nodes": 2}, "cluster.nodes: unknown option; did you mean num_nodes"),
+        ("cluster", {"instance": "aws/us-east-1/p4d.24"}, "cluster.instance=aws/us-east-1/p4d.24: no such offer"),
         ("decide", {"interval_s": -1}, "decide.interval_s=-1"),
         ("monitor", {"interval_s": 0}, "monitor.interval_s=0"),
         ("step_time", {"name": "liner"}, "step_time=liner: unknown model; did you mean linear"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +20,12 @@ from simulator.figures.style import MAX_POINTS, curve
 from simulator.moves import Moves, Stays
 from simulator.pools import PoolSpec
 from simulator.run import Run
+from simulator.serving.services import ServicePlan
+from simulator.serving.spec import ServiceSpec
 from simulator.simulation import Scenario, simulate
 from workloads import JobTable
+from workloads.requests import build_requests
+from workloads.serving.service_times import ServiceTimes
 
 
 def small_run(placement: str = "consolidate", horizon_s: float = np.inf, num_nodes: int = 2) -> Run:
@@ -33,6 +39,28 @@ def small_run(placement: str = "consolidate", horizon_s: float = np.inf, num_nod
         horizon_s=horizon_s,
     )
     return simulate(scenario)
+
+
+def serving_run(num_jobs: int = 0, gpus_per_node: int = 4, **service: Any) -> Run:
+    """Ten minutes of a service on two GPUs at first, beside some jobs if wanted."""
+    rng = np.random.default_rng(1)
+    columns = {"submit_s": np.sort(rng.uniform(0, 500, num_jobs)), "num_gpus": rng.integers(1, 3, num_jobs)}
+    duration_s = rng.uniform(5, 90, num_jobs)
+    options = {"name": "chat", "replicas": 2, "service_times": ServiceTimes(mean_s=0.5), **service}
+    requests = build_requests({"name": "poisson", "rate_per_s": 3.0, "duration_s": 600.0})
+    scenario = Scenario(
+        jobs=JobTable.from_columns({**columns, "duration_s": duration_s}) if num_jobs else JobTable.none(),
+        allocation=registry.create("allocation", "fifo"),
+        placement=registry.create("placement", "consolidate"),
+        pools=[PoolSpec(num_nodes=1, gpus_per_node=gpus_per_node, usd_per_node_h=36.0)],
+        services=[ServicePlan(ServiceSpec(**options), requests)],
+    )
+    return simulate(scenario)
+
+
+def texts(path: Path) -> str:
+    """What an SVG says: matplotlib leaves each text as a comment beside its outlines."""
+    return "\n".join(re.findall(r"<!-- (.*?) -->", path.read_text()))
 
 
 def names(paths: list[Path]) -> set[str]:
@@ -51,6 +79,17 @@ def test_runs_with_little_in_them(tmp_path: Path) -> None:
     assert names(draw_run(small_run(horizon_s=1e-3), tmp_path)) == {"over_time"}  # nothing came
     assert draw_gantt(small_run("pooled"), "", "", tmp_path) == []  # jobs aren't on nodes
     assert draw_gantt(small_run(num_nodes=17), "", "", tmp_path) == []  # too many GPUs to see
+
+
+def test_a_run_of_a_service_alone(tmp_path: Path) -> None:
+    run = serving_run()
+    draw_run(run, tmp_path)
+    said = texts(tmp_path / "gantt.svg")
+    assert said.count("chat") == 2
+    assert "Replicas on GPUs, a lane each" in said
+    num = run.facts["services"]["chat"]["num_requests"]
+    assert f"{num:,} of {num:,} requests served" in said
+    assert "jobs" not in said
 
 
 def test_lanes_never_hold_two_jobs() -> None:

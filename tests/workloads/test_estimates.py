@@ -147,7 +147,7 @@ def test_whole_columns_agree_with_single_rows(kind: str, jobs: JobTable) -> None
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("orcle", {}, r"estimates=orcle: unknown kind; did you mean oracle\? Known: history, noisy, none"),
+        ("orcle", {}, r"estimates=orcle: unknown kind; did you mean oracle\? Known: history, learned, noisy, none"),
         ("noisy", {"sigm": 1}, r"estimates\.sigm: unknown option; did you mean sigma\? Known: bias, sigma$"),
         ("noisy", {"sigma": -1}, r"estimates\.sigma=-1.0: must be 0 or more"),
         ("noisy", {"bias": 0}, r"estimates\.bias=0.0: must be more than 0"),

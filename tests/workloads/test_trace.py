@@ -29,6 +29,8 @@ def test_defaults() -> None:
     assert np.isinf(jobs.deadline_s).all()
     assert np.isinf(jobs.checkpoint_interval_s).all()
     assert np.isnan(jobs.user_estimate_s).all()
+    for name in ("batch_size", "num_parameters", "num_samples"):
+        assert not getattr(jobs, name).any()
     assert jobs.model.names == ("",)
     np.testing.assert_array_equal(jobs.gpu_s, [10.0, 40.0, 120.0])
 
@@ -60,6 +62,9 @@ BAD = [  # the second of three jobs is the offender
     ("gpu_utilisation_frac", [1.0, 1.5, 1.0], "1.5", "must lie in 0..1"),
     ("checkpoint_interval_s", [1.0, 0.0, 1.0], "0.0", "must be more than 0 s (inf: none)"),
     ("user_estimate_s", [1.0, 0.0, 1.0], "0.0", "must be more than 0 s (nan: none)"),
+    ("batch_size", [1.0, -1.0, 1.0], "-1.0", "must be a finite number, 0 or more"),
+    ("num_parameters", [1e9, math.inf, 1e9], "inf", "must be a finite number, 0 or more"),
+    ("num_samples", [1.0, math.nan, 1.0], "nan", "must be a finite number, 0 or more"),
     ("job_id", ["a", "a", "c"], "'a'", "is there twice; ids must differ"),
     ("job_id", ["a", None, "c"], "nan", "is missing"),
 ]
@@ -116,7 +121,7 @@ def test_specs_make_a_round_trip() -> None:
         JobSpec(
             "a", 0.0, 2, 5.0, min_gpus=1, max_gpus=4, model="bert", tenant="t", user_estimate_s=9.0, deadline_s=99.0
         ),
-        JobSpec("b", 1.0, 1, 7.0, priority=3, weight=2.0, user_estimate_s=1.0),
+        JobSpec("b", 1.0, 1, 7.0, priority=3, weight=2.0, user_estimate_s=1.0, batch_size=64, num_parameters=1e8),
     ]
     jobs = JobTable.from_specs(reversed(specs))
     assert len(jobs) == 2

@@ -63,6 +63,12 @@ class FileSource(WorkloadSource):
         return value
 
 
+def refuse_pointer(data: bytes, path: Path) -> None:
+    """Raises a TraceError where a file begins as a git-LFS pointer does."""
+    if data.startswith(_LFS_POINTER):
+        raise TraceError("is a git-LFS pointer, not the data: run `git lfs pull` in its repository", path=path)
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's bytes, unpacked where it is gzip (told by its first bytes, not by its name).
 
@@ -70,8 +76,7 @@ def read_bytes(path: Path) -> bytes:
         TraceError: a git-LFS pointer in place of the data, or damaged gzip.
     """
     data = path.read_bytes()
-    if data.startswith(_LFS_POINTER):
-        raise TraceError("is a git-LFS pointer, not the data: run `git lfs pull` in its repository", path=path)
+    refuse_pointer(data, path)
     if data.startswith(_GZIP_MAGIC):
         try:
             data = gzip.decompress(data)

@@ -30,12 +30,8 @@ class _Arrivals:
         """
         values = rows[self._column].to_numpy(np.float64)
         rows.reject(self._column, ~np.isfinite(values), "is needed: when the request arrives")
-        rows.reject(
-            self._column,
-            np.diff(values, prepend=max(self._last_s, float(values[0]) if self._last_s == -math.inf else self._last_s))
-            < 0,
-            "must not be less than in the row above: sort the file by it",
-        )
+        steps = np.diff(values, prepend=max(self._last_s, np.finfo(np.float64).min))
+        rows.reject(self._column, steps < 0, "must not be less than in the row above: sort the file by it")
         if self._first_s is None:
             self._first_s = float(values[0])
         self._last_s = float(values[-1])
@@ -45,7 +41,8 @@ class _Arrivals:
 def _tokens(rows: Rows, column: str) -> np.ndarray:
     rows.parse_numbers(column)
     values = rows[column].to_numpy(np.float64)
-    rows.reject(column, ~(np.isfinite(values) & (values == np.floor(values))), "must be a whole number of tokens")
+    is_whole = np.isfinite(values) & (values == np.floor(values))
+    rows.reject(column, ~(is_whole & (values >= 0)), "must be a whole number of tokens, 0 or more")
     return values.astype(np.int64)
 
 
@@ -68,18 +65,14 @@ class CsvRequests(FileRequests):
             raise TraceError(
                 f"prompt_tokens and output_tokens go together (it has {', '.join(names)})", path=path, line=1
             )
-        arrivals, num = _Arrivals("arrival_s", counts_from_first=False), 0
+        arrivals = _Arrivals("arrival_s", counts_from_first=False)
         for rows in tables(path, ["arrival_s", *has]):
             rows.parse_numbers("arrival_s")
             rows.reject("arrival_s", rows["arrival_s"] < 0, "must be 0 or more")
             counts = [_tokens(rows, name) for name in has]
             for name, values in zip(has, counts, strict=True):
                 rows.reject(name, values < 1, "must be 1 or more")
-            num += len(rows)
-            if len(rows):
-                yield Requests(arrivals.of(rows), *counts)
-        if not num:
-            raise TraceError("holds no requests: only a header line", path=path)
+            yield Requests(arrivals.of(rows), *counts)
 
 
 @dataclass(kw_only=True)
@@ -100,13 +93,11 @@ class AzureLlmRequests(FileRequests):
         return True
 
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
-        arrivals = _Arrivals("TIMESTAMP", counts_from_first=True)
+        self.dropped, arrivals = 0, _Arrivals("TIMESTAMP", counts_from_first=True)
         for rows in tables(self.file(), ["TIMESTAMP", "ContextTokens", "GeneratedTokens"], text=["TIMESTAMP"]):
             rows.parse_times("TIMESTAMP", zone=self.timezone)
             times_s = arrivals.of(rows)
             prompt, output = _tokens(rows, "ContextTokens"), _tokens(rows, "GeneratedTokens")
-            rows.reject("ContextTokens", prompt < 0, "must be 0 or more")
-            rows.reject("GeneratedTokens", output < 0, "must be 0 or more")
             kept = (prompt >= 1) & (output >= 1)
             self.dropped += int((~kept).sum())
             yield Requests(times_s, prompt, output).take(kept)
@@ -133,6 +124,7 @@ class BurstGptRequests(FileRequests):
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
         path, wanted = self.file(), {"Model": self.model, "Log Type": self.log_type}
         wanted = {column: value for column, value in wanted.items() if value is not None}
+        self.dropped = 0
         arrivals, found, num_kept = _Arrivals("Timestamp", counts_from_first=True), set[str](), 0
         columns = ["Timestamp", "Request tokens", "Response tokens", *wanted]
         for rows in tables(path, columns, text=list(wanted)):

@@ -2,7 +2,7 @@
 
 from workloads.serving.batch_times import BatchTimes
 from workloads.serving.llm_times import LlmTimes
-from workloads.serving.profile import ServingProfile, load_serving_profile, write_serving_profile
+from workloads.serving.profile import ServingProfile, load_llm_times, load_serving_profile, write_serving_profile
 from workloads.serving.service_times import ServiceTimes
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "LlmTimes",
     "ServiceTimes",
     "ServingProfile",
+    "load_llm_times",
     "load_serving_profile",
     "write_serving_profile",
 ]

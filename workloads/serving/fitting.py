@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from scipy.optimize import nnls
 
 from workloads.errors import WorkloadError
 from workloads.profile import HoldOut
 
-PREFILL = ("prefill_fixed_s", "prefill_per_token_s", "prefill_per_token2_s")
-DECODE = ("decode_fixed_s", "decode_per_request_s", "decode_per_token_s")
 MIN_ROWS = 8
 _HELD_OUT_FRAC = 0.3
 
@@ -20,12 +18,16 @@ _HELD_OUT_FRAC = 0.3
 class PrefillRows:
     """Measured prefills; arrays of shape (R,): sums of the prompts' tokens and of their squares, seconds."""
 
+    kind: ClassVar[str] = "prefill"
+    names: ClassVar[tuple[str, ...]] = ("prefill_fixed_s", "prefill_per_token_s", "prefill_per_token2_s")
+
     tokens: np.ndarray
     tokens2: np.ndarray
     step_s: np.ndarray
 
     @property
     def terms(self) -> np.ndarray:
+        """What the coefficients are multiplied with; (R, 3)."""
         return np.column_stack([np.ones(len(self.step_s)), self.tokens, self.tokens2]).astype(np.float64)
 
 
@@ -33,12 +35,16 @@ class PrefillRows:
 class DecodeRows:
     """Measured decode steps; arrays of shape (R,): requests, tokens of context in all, seconds."""
 
+    kind: ClassVar[str] = "decode"
+    names: ClassVar[tuple[str, ...]] = ("decode_fixed_s", "decode_per_request_s", "decode_per_token_s")
+
     requests: np.ndarray
     context: np.ndarray
     step_s: np.ndarray
 
     @property
     def terms(self) -> np.ndarray:
+        """What the coefficients are multiplied with; (R, 3)."""
         return np.column_stack([np.ones(len(self.step_s)), self.requests, self.context]).astype(np.float64)
 
 
@@ -52,28 +58,45 @@ class LlmFit:
 
 
 def fit_steps(rows: PrefillRows | DecodeRows, seed: int = 0) -> LlmFit:
-    """Fits one kind of step; coefficients are 0 or more.
+    """Fits one kind of step; coefficients are 0 or more. `seed` draws the rows that are held out.
 
     Raises:
-        WorkloadError: too few rows, or a time that isn't above 0.
+        WorkloadError: what `check_rows` refuses.
     """
-    names = PREFILL if isinstance(rows, PrefillRows) else DECODE
+    check_rows(rows)
     terms, step_s = rows.terms, np.asarray(rows.step_s, np.float64)
     num = len(step_s)
-    if num < MIN_ROWS:
-        raise WorkloadError(f"{num} rows: a fit of {', '.join(names)} needs {MIN_ROWS} or more")
-    if not (step_s > 0).all():
-        raise WorkloadError("step times must be above 0")
     order = np.random.default_rng(seed).permutation(num)
-    held, kept = np.split(order, [max(1, round(_HELD_OUT_FRAC * num))])
+    held, kept = np.split(order, [round(_HELD_OUT_FRAC * num)])
     errors = np.abs(terms[held] @ _solve(terms[kept], step_s[kept]) / step_s[held] - 1.0)
     holdout = HoldOut(len(held), float(np.median(errors)), float(np.quantile(errors, 0.9)))
-    return LlmFit(dict(zip(names, _solve(terms, step_s).tolist(), strict=True)), holdout, num)
+    return LlmFit(dict(zip(rows.names, _solve(terms, step_s).tolist(), strict=True)), holdout, num)
+
+
+def check_rows(rows: PrefillRows | DecodeRows) -> None:
+    """Sees that the rows can be fitted.
+
+    Raises:
+        WorkloadError: too few rows; rows that don't tell the coefficients apart; a time that isn't above 0.
+    """
+    step_s = np.asarray(rows.step_s, np.float64)
+    if len(step_s) < MIN_ROWS:
+        raise WorkloadError(f"{len(step_s)} {rows.kind} rows: a fit needs {MIN_ROWS} or more")
+    bad = ~(np.isfinite(step_s) & (step_s > 0))
+    if bad.any():
+        row = int(bad.argmax())
+        raise WorkloadError(f"{rows.kind} step_s[{row}]={step_s[row]}: must be a number above 0")
+    terms = rows.terms
+    if np.linalg.matrix_rank(terms / np.abs(terms).max(axis=0)) < len(rows.names):
+        raise WorkloadError(
+            f"{len(step_s)} {rows.kind} rows don't tell {', '.join(rows.names)} apart: requests and tokens must vary"
+        )
 
 
 def _solve(terms: np.ndarray, step_s: np.ndarray) -> np.ndarray:
     """The coefficients, 0 or more, with the least squares of relative errors."""
+    from scipy.optimize import nnls  # slow to import
+
     relative = terms / step_s[:, None]
-    scale = np.abs(relative).max(axis=0)
-    scale[scale == 0] = 1.0
+    scale = relative.max(axis=0)
     return np.asarray(nnls(relative / scale, np.ones(len(step_s)))[0]) / scale

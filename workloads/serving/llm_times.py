@@ -18,8 +18,8 @@ class LlmTimes:
     | decode of n requests, C tokens of context | decode_fixed_s + decode_per_request_s·n + decode_per_token_s·C |
     | both, with chunked prefill of q tokens | the larger of the fixed parts, and all others |
 
-    The defaults are DistServe's for OPT-13B on one A100 (Zhong et al., OSDI 2024, as their simulator has them; read in
-    autumn 2026). `kv_tokens` is what fits beside 26 GB of weights into 80 GB at 0.82 MB a token, rounded down.
+    The defaults are the profile `opt_13b_a100`: vLLM with OPT-13B on one A100, as the simulator of DistServe has it
+    (Zhong et al., OSDI 2024); in which file, and how `kv_tokens` was reckoned, stands there.
 
     Args:
         kv_tokens: tokens of context that fit into the GPU's memory.
@@ -60,3 +60,7 @@ class LlmTimes:
     def prefill_s(self, tokens: int, tokens2: int) -> float:
         """Seconds of a prefill of prompts with this sum, and sum of squares, of tokens."""
         return self.prefill_fixed_s + self.prefill_per_token_s * tokens + self.prefill_per_token2_s * tokens2
+
+    def decode_s(self, requests: int, context: int) -> float:
+        """Seconds of a decode step of so many requests, with so many tokens of context in all."""
+        return self.decode_fixed_s + self.decode_per_request_s * requests + self.decode_per_token_s * context

@@ -57,6 +57,37 @@ def test_who_is_drained_is_followed_to_the_end_without_polling(name: str, balanc
     assert asked == 2 if not name.startswith("llm") else asked <= 40
 
 
+def followed(model: ServingModel) -> dict[int, float]:
+    """When each was seen to be done by who advances to the times that the model tells."""
+    now_s, seen_s = DRAIN_S, dict[int, float]()
+    while len(seen_s) < 2:
+        now_s = min(model.idle_from_s(replica) for replica in {0, 1} - set(seen_s))
+        model.advance(NOBODY, now_s)
+        seen_s |= dict.fromkeys(model.drained(now_s), now_s)
+    return seen_s
+
+
+def polled(model: ServingModel, step_s: float) -> dict[int, float]:
+    """The same, by who looks every `step_s`."""
+    now_s, seen_s = DRAIN_S, dict[int, float]()
+    while len(seen_s) < 2:
+        now_s += step_s
+        model.advance(NOBODY, now_s)
+        seen_s |= dict.fromkeys(model.drained(now_s), now_s)
+    return seen_s
+
+
+@pytest.mark.parametrize("balancer", BALANCERS)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("timeout_s", [0.3, math.inf])
+def test_who_is_drained_is_seen_to_be_done_in_time(name: str, balancer: str, timeout_s: float) -> None:
+    """Within 10 ms of a poll of every 10 ms, also where some of those who wait give up."""
+    options = RequestOptions(balancer=balancer, timeout_s=timeout_s, retries=1)
+    told_s, polled_s = followed(drained_at_3(name, options)), polled(drained_at_3(name, options), 0.01)
+    for replica in (0, 1):
+        assert told_s[replica] <= polled_s[replica] < told_s[replica] + 0.01 + 1e-9
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_an_idle_replica_is_done_at_once(name: str) -> None:
     model = make_model(name, RequestOptions(), np.random.default_rng(0))

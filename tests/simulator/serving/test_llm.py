@@ -1,4 +1,4 @@
-"""The LLM model against its step-by-step reference, and what no model of serving may do."""
+"""The LLM model against its step-by-step reference, and by hand."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from simulator.errors import ConfigError
-from simulator.serving.model import BALANCERS, RequestOptions, ServingModel
-from simulator.serving.models import MODELS, make_model
+from simulator.serving.model import BALANCERS, RequestOptions
+from simulator.serving.models import make_model
 from simulator.serving.outcome import Served
+from tests.simulator.serving.scripts import led_through, random_script
 from workloads.requests import Requests
 from workloads.serving.llm_times import LlmTimes
 
@@ -58,6 +57,59 @@ def test_many_steps_at_once_are_as_many_steps(chunk_tokens: int, kv_tokens: int,
     np.testing.assert_allclose(fast.finish_s, slow.finish_s, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("balancer", BALANCERS)
+@pytest.mark.parametrize("chunk_tokens", [0, 128])
+@pytest.mark.parametrize(("queue_limit", "timeout_s", "retries"), [(4, math.inf, 1), (None, 1.5, 0), (4, 1.5, 2)])
+def test_those_who_are_told_to_go_give_up_and_come_again(
+    balancer: str, chunk_tokens: int, queue_limit: int | None, timeout_s: float, retries: int
+) -> None:
+    """The same requests are served, at the same times, while replicas come, are drained and killed."""
+    times = LlmTimes(kv_tokens=6000, chunk_tokens=chunk_tokens, max_batch=12, max_prefill_tokens=1024)
+    options = RequestOptions(
+        balancer=balancer, queue_limit=queue_limit, timeout_s=timeout_s, retries=retries, retry_delay_s=0.4
+    )
+    rng = np.random.default_rng(retries)
+    requests, script = some_requests(rng, 500, 8.0), random_script(rng, 20, 60.0, most=4)
+    (fast, fast_counts), (slow, slow_counts) = (
+        (led_through(model, requests, script, step_s), model.counts)
+        for name, step_s in (("llm", math.inf), ("llm_steps", 1.3))
+        for model in [make_model(name, options, np.random.default_rng(3), llm=times)]
+    )
+    assert fast_counts == slow_counts
+    assert fast_counts.served > 100
+    assert fast_counts.rejected + fast_counts.timed_out + fast_counts.retried > 50
+    assert fast.number.tolist() == slow.number.tolist()
+    np.testing.assert_allclose(fast.first_s, slow.first_s, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(fast.finish_s, slow.finish_s, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llm", "llm_steps"])
+def test_who_waits_too_long_gives_up_at_that_time(name: str) -> None:
+    """One at a time, a second each: the third has waited for 1.5 s at second 1.5, and comes again at 2.5."""
+    times = LlmTimes(max_batch=1, prefill_fixed_s=1.0, prefill_per_token_s=0.0, prefill_per_token2_s=0.0)
+    options = RequestOptions(timeout_s=1.5, retries=1, retry_delay_s=1.0)
+    model = make_model(name, options, np.random.default_rng(0), llm=times)
+    model.add(0, 0.0)
+    one = np.ones(3, np.int64)
+    done = model.advance(Requests(np.zeros(3), one, one), 1.4)
+    assert (done.finish_s.tolist(), model.counts.in_flight, model.num_waiting) == ([1.0], 2, 1)
+    done = model.advance(Requests(np.zeros(0), one[:0], one[:0]), 100.0)
+    assert (done.number.tolist(), done.first_s.tolist()) == ([1, 2], [2.0, 3.5])
+    assert (model.counts.retried, model.counts.timed_out) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["llm", "llm_steps"])
+def test_who_finds_no_replica_waits_within_the_limits(name: str) -> None:
+    """Of those that come at 1, 2 and 3 s the first gives up, the last finds the queue full; then a replica comes."""
+    options = RequestOptions(timeout_s=5.0, queue_limit=2)
+    model = make_model(name, options, np.random.default_rng(0))
+    one = np.ones(3, np.int64)
+    model.advance(Requests(np.array([1.0, 2.0, 3.0]), one, one), 6.5)
+    assert (model.counts.timed_out, model.counts.rejected, model.num_waiting) == (1, 1, 1)
+    model.add(0, 6.5)
+    assert model.advance(Requests(np.zeros(0), one[:0], one[:0]), 100.0).number.tolist() == [1]
+
+
 def test_one_request_by_hand() -> None:
     """Prefill of 100 tokens, then two decode steps with 101 and 102 tokens of context."""
     times = LlmTimes(
@@ -83,76 +135,3 @@ def test_requests_without_tokens_are_refused() -> None:
         make_model("llm", RequestOptions(), np.random.default_rng(0)).advance(Requests(np.ones(1)), 2.0)
     with pytest.raises(ConfigError, match=r"service\.model=lm: unknown model; did you mean llm"):
         make_model("lm", RequestOptions(), np.random.default_rng(0))
-
-
-class Watched:
-    """Scales a model at random, and sees that nothing is lost, served twice, or served by who isn't there."""
-
-    def __init__(self, model: ServingModel, rng: np.random.Generator) -> None:
-        self._model, self._rng = model, rng
-        self._open: list[int] = []
-        self._draining: set[int] = set()
-        self._num_added = 0
-        self._seen: set[int] = set()
-
-    def scale(self, now_s: float) -> None:
-        for _ in range(int(self._rng.integers(3))):
-            kind = self._rng.integers(3)
-            if kind == 0 or not self._open:
-                self._model.add(self._num_added, now_s)
-                self._open.append(self._num_added)
-                self._num_added += 1
-            else:
-                replica = self._open.pop(int(self._rng.integers(len(self._open))))
-                if kind == 1:
-                    self._model.drain(replica, now_s)
-                    self._draining.add(replica)
-                else:
-                    self._model.kill(replica, now_s)
-        for replica in self._model.drained(now_s):
-            self._draining.remove(replica)
-
-    def check(self, done: Served, since_s: float, now_s: float) -> None:
-        counts = self._model.counts
-        numbers = done.number.tolist()
-        assert not self._seen & set(numbers)
-        assert len(set(numbers)) == len(numbers)
-        self._seen |= set(numbers)
-        assert counts.served == len(self._seen)
-        assert (done.finish_s <= now_s).all()
-        assert (done.finish_s > since_s - 1e-9).all()
-        assert (done.arrival_s <= done.first_s).all()
-        assert (done.first_s <= done.finish_s).all()
-        assert counts.in_flight >= self._model.num_waiting + self._model.num_in_service
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    name=st.sampled_from(MODELS),
-    balancer=st.sampled_from(BALANCERS),
-    queue_limit=st.sampled_from([None, 0, 3]),
-    timeout_s=st.sampled_from([math.inf, 0.5]),
-    retries=st.sampled_from([0, 2]),
-    seed=st.integers(0, 10**6),
-)
-def test_nothing_is_lost_or_served_twice(
-    name: str, balancer: str, queue_limit: int | None, timeout_s: float, retries: int, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    options = RequestOptions(
-        balancer=balancer, queue_limit=queue_limit, timeout_s=timeout_s, retries=retries, retry_delay_s=0.3
-    )
-    model = make_model(name, options, rng, llm=LlmTimes(kv_tokens=3000, chunk_tokens=int(rng.choice([0, 128]))))
-    requests = some_requests(rng, 120, 10.0, prompt=200, output=20)
-    watched, begin, now_s = Watched(model, rng), 0, 0.0
-    for until_s in np.sort(rng.uniform(0.0, 15.0, 12)).tolist():
-        end = int(np.searchsorted(requests.arrival_s, until_s))
-        watched.check(model.advance(requests.take(slice(begin, end)), until_s), now_s, until_s)
-        assert model.counts.arrived == end
-        watched.scale(until_s)
-        begin, now_s = end, until_s
-    model.add(10_000, now_s)
-    watched.check(model.advance(requests.take(slice(begin, None)), 1e6), now_s, 1e6)
-    assert model.counts.in_flight == model.num_waiting + model.num_in_service == 0
-    counts = model.counts
-    assert counts.arrived == counts.served + counts.rejected + counts.timed_out + counts.lost == len(requests)

@@ -1,4 +1,4 @@
-"""The queue models against discrete-event twins and queueing theory."""
+"""The queue against its discrete-event twins, and by hand where it may say no."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from simulator.serving.model import RequestOptions, ServingModel
 from simulator.serving.models import make_model
 from simulator.serving.outcome import Served
-from tests.simulator.serving.twins import BatchTwin, QueueTwin
+from tests.simulator.serving.scripts import led_through, random_script
+from tests.simulator.serving.twins import QueueTwin, ServiceTwin
 from workloads.requests import Requests
 from workloads.serving.batch_times import BatchTimes
 from workloads.serving.service_times import ServiceTimes
@@ -82,51 +83,26 @@ def test_the_careful_queue_is_the_fast_one(seed: int) -> None:
     assert careful.counts.served == fast.counts.served == len(arrival_s)
 
 
+@pytest.mark.parametrize("retries", [0, 2])
 @pytest.mark.parametrize("seed", range(6))
-def test_batch_is_its_discrete_event_twin(seed: int) -> None:
+def test_queue_is_its_twin_while_replicas_are_drained_and_killed(seed: int, retries: int) -> None:
+    """Every request within 1e-9 s, and who is lost, while replicas come and go with a backlog."""
     rng = np.random.default_rng(seed)
-    arrival_s = bursts(rng, 3000, 60.0)
-    times = BatchTimes(fixed_s=0.05, per_request_s=0.004, max_batch=int(rng.integers(1, 20)), max_wait_s=0.03)
-    num_replicas = int(rng.integers(1, 5))
-    model = make_model("batch", RequestOptions(), rng, batch=times)
-    mine = served(model, arrival_s, [(0.0, num_replicas)], 1000.0, step_s=1.7)
-    np.testing.assert_allclose(mine.finish_s, BatchTwin(arrival_s, times, num_replicas).run(), rtol=0, atol=1e-9)
-
-
-def erlang_c(load: float, num: int) -> float:
-    """The chance that a request waits in M/M/c."""
-    blocked = 1.0
-    for k in range(1, num + 1):
-        blocked = load * blocked / (k + load * blocked)
-    return blocked / (1.0 - load / num * (1.0 - blocked))
-
-
-@pytest.mark.parametrize(("num", "use"), [(1, 0.5), (1, 0.8), (4, 0.7), (16, 0.9)])
-def test_mmc(num: int, use: float) -> None:
-    """Mean wait and the 99th percentile of waits within 5% and 6% of theory: 20 batches of 50,000 requests."""
-    rng = np.random.default_rng(num)
-    arrival_s = np.cumsum(rng.standard_exponential(1_000_000)) / (use * num)
-    model = make_model("queue", RequestOptions(), rng, ServiceTimes(mean_s=1.0))
-    model.add(0, 0.0)
-    for replica in range(1, num):
-        model.add(replica, 0.0)
-    done = model.advance(Requests(arrival_s), math.inf)
-    wait_s = np.sort(done.first_s - done.arrival_s)
-    wait_chance = erlang_c(use * num, num)
-    assert wait_s.mean() == pytest.approx(wait_chance / (num * (1.0 - use)), rel=0.05)
-    p99_s = math.log(wait_chance / 0.01) / (num * (1.0 - use))
-    assert np.quantile(wait_s, 0.99) == pytest.approx(p99_s, rel=0.06)
-
-
-@pytest.mark.parametrize("cv", [0.5, 2.0])
-def test_mg1(cv: float) -> None:
-    """Pollaczek and Khinchine: the mean wait within 6%."""
-    rng = np.random.default_rng(1)
-    arrival_s = np.cumsum(rng.standard_exponential(1_000_000)) / 0.7
-    model = make_model("queue", RequestOptions(), rng, ServiceTimes(mean_s=1.0, distribution="gamma", cv=cv))
-    model.add(0, 0.0)
-    done = model.advance(Requests(arrival_s), math.inf)
-    assert (done.first_s - done.arrival_s).mean() == pytest.approx(0.7 / 0.3 * (1 + cv**2) / 2, rel=0.06)
+    arrival_s, script = bursts(rng, 2000, 14.0), random_script(rng, 120, 140.0, most=9)
+    times = ServiceTimes(mean_s=0.6, distribution="lognormal", cv=2.0)
+    options = RequestOptions(retries=retries, retry_delay_s=0.7)
+    model = make_model("queue", options, np.random.default_rng(seed), times)
+    mine = led_through(model, Requests(arrival_s), script, step_s=float(rng.choice([math.inf, 3.1])))
+    service_s = times.draw(len(arrival_s), np.random.default_rng(seed))
+    twin = ServiceTwin(arrival_s, options, lambda some: float(service_s[some[0]]), script, is_anonymous=True)
+    twin.run()
+    assert mine.number.tolist() == np.flatnonzero(twin.fate == "served").tolist()
+    np.testing.assert_allclose(mine.finish_s, twin.finish_s[mine.number], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(mine.first_s, twin.start_s[mine.number], rtol=0, atol=1e-9)
+    assert model.counts.lost == (twin.fate == "lost").sum()
+    assert model.counts.retried == twin.retried
+    assert (model.counts.lost if retries == 0 else model.counts.retried) >= 3
+    assert (mine.first_s - mine.arrival_s > 1.0).mean() > 0.03  # there was a backlog
 
 
 def test_power_of_two_lies_between() -> None:
@@ -159,6 +135,18 @@ def test_a_full_queue_rejects_and_an_idle_replica_does_not() -> None:
     assert done.number.tolist() == [0, 1, 3]
     assert done.finish_s.tolist() == [1.0, 2.0, 6.0]
     assert (model.counts.rejected, model.counts.in_flight) == (1, 0)
+
+
+def test_of_those_who_come_at_once_as_many_are_served_at_once_as_there_are_idle_replicas() -> None:
+    """Three replicas and room for two that wait: of ten requests at second 1 five are rejected."""
+    for name in ("queue", "batch"):
+        model = make_model(
+            name, RequestOptions(queue_limit=2), np.random.default_rng(0), batch=BatchTimes(max_batch=1, max_wait_s=0.0)
+        )
+        for replica in range(3):
+            model.add(replica, 0.0)
+        assert len(model.advance(Requests(np.ones(10)), 1e6)) == 5
+        assert model.counts.rejected == 5
 
 
 def test_who_waits_too_long_gives_up_and_comes_again() -> None:

@@ -27,7 +27,8 @@ def test_by_hand() -> None:
     assert told["time_per_output_token_mean_s"] == pytest.approx(1.0)
     assert told["slo_attainment_frac"] == pytest.approx(1 / 3)
     assert told["slo_minutes_in_violation"] == 1  # 1 of 2 in the first minute is enough; 0 of 1 in the second is not
-    assert statistics.heat.sum() == 3
+    assert statistics.heat.counts.sum(axis=1).tolist() == [2, 1]
+    assert [counts.tolist() for counts in statistics.by_minute()] == [[2, 1], [1, 0]]
 
 
 def test_failures_are_not_in_time() -> None:

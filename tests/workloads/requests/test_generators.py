@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,32 @@ def test_big_streams_come_in_small_chunks() -> None:
     gaps = np.diff(np.concatenate([chunk.arrival_s for chunk in chunks]))
     assert gaps.mean() == pytest.approx(1e-5, rel=0.01)
     assert gaps.std() == pytest.approx(1e-5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "poisson"}, {"name": "diurnal"}, {"name": "bursty"}, {"name": "market"},
+        {"name": "sensors", "num_sensors": 1000, "rate_hz": 1.0, "jitter_s": 5.0},
+        {"name": "superposition", "parts": {
+            "dense": {"name": "poisson", "rate_per_s": 990.0, "duration_s": 8000.0},
+            "sparse": {"name": "bursty", "rate_per_s": 10.0, "duration_s": 8000.0},
+        }},
+    ],
+    ids=lambda options: options["name"],
+)  # fmt: skip
+def test_streams_take_little_memory(options: dict[str, Any]) -> None:
+    """Up to eight million requests, 64 MB of times alone, pass by in 30 MB at most."""
+    more = {} if options["name"] == "superposition" else {"duration_s": 8000.0}
+    if options["name"] not in ("sensors", "superposition"):
+        more["rate_per_s"] = 1000.0
+    source = build_requests({**options, **more, "limit": 8_000_000})
+    tracemalloc.start()
+    num = sum(len(chunk) for chunk in source.chunks(np.random.default_rng(0)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert num > 500_000
+    assert peak < 30e6
 
 
 def test_window_scale_and_limit() -> None:

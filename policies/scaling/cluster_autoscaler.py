@@ -1,0 +1,166 @@
+"""The Kubernetes cluster-autoscaler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from policies.errors import PolicyError
+from policies.nodes import NodeSize
+from policies.registry import nearest, register
+from policies.scaling.ca_scale_down import UnneededTimes, cropped, in_cooldown, unneeded
+from policies.scaling.ca_scale_up import EXPANDERS, Backoff, NodeGroup, Option, Orders, all_too_new, chosen, estimate
+from policies.scaling.joint import a_pool
+from policies.scaling.options import bounded, bounds, require, require_bounds
+from policies.scaling.packing import Pod, Room, coming, first_fit, node_size, pods_of, rooms_of
+from policies.view import ClusterView, PoolView, Target
+
+
+@dataclass
+class _Group:
+    """What is remembered of a pool."""
+
+    backoff: Backoff
+    orders: Orders = field(default_factory=Orders)
+    num_failed: int = 0
+
+
+@register("scaling", "cluster_autoscaler")
+@dataclass
+class ClusterAutoscaler:
+    """The Kubernetes cluster-autoscaler (as of autumn 2026); for several pools at once see `policies.scaling.joint`.
+
+    Up: what waits and fits nowhere, on nodes that are there or on their way, is packed into new nodes of each pool;
+    `expander`, a chain, chooses the pool. Nothing is added or removed while what waits is all younger than
+    `new_gpu_pod_s`. Nodes that are not there after `max_provision_s`, or that failed to come, make the pool back off.
+
+    Down, in loops that add none: a node is unneeded if at most `utilization_threshold` of its GPUs is held and its pods
+    fit elsewhere. Unneeded for longer than `unneeded_s` without a break it goes, but not within `delay_after_add_s` of
+    nodes added or `delay_after_delete_s` of nodes removed, and with at most `max_parallel` going at once, of which
+    `max_drain` that still run something. Never below the pool's least number.
+
+    What can't be said here: which node goes. The number is what a plan has, and the cluster drains the emptiest. A gang
+    is so many pods, each for itself; an elastic job waits for what it asks for. Nodes that hang are taken off the
+    number, and it is the last ordered that the cluster cancels. Removals don't fail, so nothing waits after one that
+    did.
+    """
+
+    expander: Sequence[str] = field(default_factory=lambda: ["least-waste"])
+    priorities: Mapping[str, float] = field(default_factory=dict)  # pool -> the larger the better
+    new_pod_s: float = 2.0
+    new_gpu_pod_s: float = 30.0
+    max_provision_s: float = 900.0
+    backoff_s: float = 300.0
+    max_backoff_s: float = 1800.0
+    reset_backoff_s: float = 10800.0
+    scale_down: bool = True
+    utilization_threshold: float = 0.5
+    unneeded_s: float = 600.0
+    delay_after_add_s: float = 600.0
+    delay_after_delete_s: float = 0.0
+    max_parallel: int = 10
+    max_drain: int = 1
+    min_units: int = 0
+    max_units: int | None = None
+    seed: int = 0  # of what is drawn where expanders tie
+    period_s: float = 10.0
+    _groups: dict[str, _Group] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _times: UnneededTimes = field(default_factory=UnneededTimes, init=False, repr=False, compare=False)
+    _added_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _deleted_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _rng: np.random.Generator = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in self.expander:
+            if name not in EXPANDERS:
+                raise PolicyError(f"cluster_autoscaler: unknown expander {name!r}: {nearest(name, EXPANDERS)}")
+        seconds = [name for name in self.__dataclass_fields__ if name.endswith("_s") and not name.startswith("_")]
+        counts = ("max_parallel", "max_drain", "seed")
+        rules = {
+            name: (getattr(self, name), getattr(self, name) >= 0, "must be 0 or more") for name in (*seconds, *counts)
+        }
+        threshold = self.utilization_threshold
+        rules["utilization_threshold"] = (threshold, 0 <= threshold <= 1, "must lie in 0..1")
+        rules["period_s"] = (self.period_s, self.period_s > 0, "must be more than 0")
+        require("cluster_autoscaler", rules)
+        require_bounds("cluster_autoscaler", self.min_units, self.max_units)
+        self._rng = np.random.default_rng(self.seed)
+
+    def desired(self, target: Target, view: ClusterView) -> int:
+        return self.decide(view, [a_pool("cluster_autoscaler", target)])[target.name]
+
+    def decide(self, view: ClusterView, pools: Sequence[PoolView]) -> dict[str, int]:
+        """How many nodes each of these pools should have, by name."""
+        now_s = view.now_s
+        counts = {pool.name: pool.num_units - self._fail(now_s, pool) for pool in pools}
+        rooms = rooms_of(view, counts)
+        sizes = {pool.name: node_size(view, pool) for pool in pools}
+        largest = max(sizes.values(), key=lambda size: size.num_gpus)
+        upcoming = [room for pool in pools for room in coming(pool, sizes[pool.name])]
+        left = first_fit([pod for job in view.pending for pod in pods_of(job, largest)], rooms + upcoming)
+        waits = bool(left) and all_too_new(left, now_s, self.new_pod_s, self.new_gpu_pod_s)
+        option = self._grow(now_s, left, pools, counts, sizes) if left and not waits else None
+        if option:
+            counts[option.group.name] += option.num_nodes
+            self._added_s = now_s
+            self._groups[option.group.name].orders.add(now_s, option.num_nodes)
+        elif self.scale_down:
+            self._shrink(now_s, rooms, pools, counts, waits)
+        return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+
+    def _fail(self, now_s: float, pool: PoolView) -> int:
+        """Notes what came and what did not; how many nodes have been on their way for too long."""
+        group = self._groups.get(pool.name)
+        if group is None:
+            backoff = Backoff(self.backoff_s, self.max_backoff_s, self.reset_backoff_s)
+            group = self._groups[pool.name] = _Group(backoff, num_failed=pool.num_failed)
+        was_waiting = group.orders.num > 0
+        group.orders.update(now_s, pool.num_starting)
+        overdue = group.orders.overdue(now_s, self.max_provision_s)
+        if overdue or pool.num_failed > group.num_failed:
+            group.backoff.fail(now_s)
+        elif was_waiting and not group.orders.num:
+            group.backoff.succeed()
+        group.num_failed = pool.num_failed
+        return overdue
+
+    def _grow(
+        self, now_s: float, left: Sequence[Pod], pools: Sequence[PoolView], counts: Mapping[str, int],
+        sizes: Mapping[str, NodeSize],
+    ) -> Option | None:  # fmt: skip
+        """The nodes to add for what fits nowhere; None where no pool can serve any of it now."""
+        options = []
+        for pool in pools:
+            headroom = bounds(pool, self.min_units, self.max_units)[1] - counts[pool.name]
+            if headroom > 0 and not self._groups[pool.name].backoff.is_on(now_s):
+                group = NodeGroup(pool.name, sizes[pool.name], headroom, pool.usd_per_unit_h)
+                if option := estimate(left, group):
+                    options.append(option)
+        return chosen(options, self.expander, self.priorities, self._rng) if options else None
+
+    def _shrink(
+        self, now_s: float, rooms: Sequence[Room], pools: Sequence[PoolView], counts: dict[str, int], waits: bool
+    ) -> None:
+        """Takes off the nodes that may go; none while the loop waits for more of what is new."""
+        found = unneeded(rooms, self.utilization_threshold, self._times.since_s)
+        self._times.update(now_s, found)
+        if waits or in_cooldown(
+            now_s, self._added_s, self._deleted_s, self.delay_after_add_s, self.delay_after_delete_s
+        ):
+            return
+        long = self._times.for_longer_than(self.unneeded_s, now_s)
+        spare = {pool.name: counts[pool.name] - bounds(pool, self.min_units, self.max_units)[0] for pool in pools}
+        empty: list[Room] = []
+        used: list[Room] = []
+        for room in found:
+            if room.index in long and spare[room.pool] > 0:
+                spare[room.pool] -= 1
+                (used if room.pods else empty).append(room)
+        num_draining = sum(pool.num_draining for pool in pools)
+        num_empty, num_used = cropped(len(empty), len(used), num_draining, self.max_parallel, self.max_drain)
+        for room in empty[:num_empty] + used[:num_used]:
+            counts[room.pool] -= 1
+            self._deleted_s = now_s

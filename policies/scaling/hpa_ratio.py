@@ -1,0 +1,144 @@
+"""From what pods use to how many there should be: the arithmetic of the Kubernetes HPA (autoscaling/v2).
+
+All in milli-units. A ContainerResource is a Resource here.
+
+| source | target type | ratio | replicas |
+|---|---|---|---|
+| Resource | Utilization | used of what is requested, in percent, truncated, over the target | ratio · pods |
+| Resource, Pods | AverageValue | mean of the pods over the target | ratio · pods |
+| Object, External | Value | value over target | ratio · ready pods |
+| Object, External | AverageValue | value over (target · replicas) | value / target |
+
+Source: the controller's replica calculator, as of autumn 2026.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from policies.view import PodSample
+
+MILLI = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far the ratio may be from 1 before anything happens."""
+
+    down: float = 0.1
+    up: float = 0.1
+
+    def holds(self, ratio: float) -> bool:
+        return 1.0 - self.down <= ratio <= 1.0 + self.up
+
+
+class PodClass(Enum):
+    """What is known of a pod when a metric is weighed."""
+
+    IGNORED = "ignored"
+    UNREADY = "unready"
+    MISSING = "missing"
+    READY = "ready"
+
+
+def class_of(
+    pod: PodSample, metric: str, now_s: float, is_cpu: bool, cpu_initialization_s: float, readiness_delay_s: float
+) -> PodClass:
+    """The first class whose rule holds; what CPU alone goes by follows its start and its readiness."""
+    if pod.is_deleting or pod.phase == "failed":
+        return PodClass.IGNORED
+    if pod.phase == "pending":
+        return PodClass.UNREADY
+    if metric not in pod.values:
+        return PodClass.MISSING
+    if is_cpu:
+        if pod.start_s is None:
+            return PodClass.UNREADY
+        if pod.start_s + cpu_initialization_s > now_s:
+            if not pod.is_ready or pod.measured_s < pod.ready_changed_s + pod.window_s:
+                return PodClass.UNREADY
+        elif not pod.is_ready and pod.start_s + readiness_delay_s > pod.ready_changed_s:
+            return PodClass.UNREADY
+    return PodClass.READY
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Pods of one class together."""
+
+    num: int = 0
+    used: int = 0  # milli
+    requested: int = 0  # milli
+
+    @classmethod
+    def of(cls, pods: Iterable[PodSample], metric: str) -> Usage:
+        each = [(pod.values.get(metric, 0.0), pod.requests.get(metric, 1.0)) for pod in pods]
+        return cls(len(each), sum(milli(used) for used, _ in each), sum(milli(asked) for _, asked in each))
+
+
+def milli(value: float) -> int:
+    """In thousandths, truncated."""
+    return math.floor(value * MILLI + 1e-6)
+
+
+def usage_ratio(pods: Sequence[Usage], target: int, is_utilization: bool) -> float:
+    """Of all these pods together; `target` in percent or in milli-units."""
+    used = sum(each.used for each in pods)
+    if is_utilization:
+        requested = sum(each.requested for each in pods)
+        return used * 100 // requested / target
+    return used // sum(each.num for each in pods) / target
+
+
+def by_pods(
+    current: int, ready: Usage, unready: Usage, missing: Usage, target: int, is_utilization: bool, tolerance: Tolerance
+) -> int | None:
+    """Replicas by a metric that each pod has; None where no ready pod has it, or none requests any."""
+    if not ready.num or (is_utilization and not ready.requested):
+        return None
+    ratio = usage_ratio([ready], target, is_utilization)
+    if not missing.num and not (unready.num and ratio > 1.0):
+        return current if tolerance.holds(ratio) else math.ceil(ratio * ready.num)
+    pods = [ready]
+    if missing.num and not (is_utilization and ratio == 1.0):
+        used = 0
+        if ratio < 1.0:
+            used = missing.requested * max(100, target) // 100 if is_utilization else missing.num * target
+        pods.append(Usage(missing.num, used, missing.requested))
+    if unready.num and ratio > 1.0:
+        pods.append(Usage(unready.num, 0, unready.requested))
+    again = usage_ratio(pods, target, is_utilization)
+    if tolerance.holds(again) or (ratio < 1.0 < again) or (again < 1.0 < ratio):
+        return current
+    replicas = math.ceil(again * sum(each.num for each in pods))
+    moves_against = (again < 1.0 and replicas > current) or (again > 1.0 and replicas < current)
+    return current if moves_against else replicas
+
+
+def by_value(current: int, num_ready: int, value: int, target: int, tolerance: Tolerance) -> int:
+    """Replicas by one value of something outside; from 0 without tolerance."""
+    ratio = value / target
+    if not current:
+        return math.ceil(ratio)
+    if tolerance.holds(ratio):
+        return current
+    return math.ceil(ratio * num_ready)
+
+
+def by_average_value(current: int, value: int, target: int, tolerance: Tolerance) -> int:
+    """Replicas by a value that they share."""
+    if current and tolerance.holds(value / (target * current)):
+        return current
+    return math.ceil(value / target)
+
+
+def combined(current: int, wishes: Sequence[int | None]) -> int | None:
+    """Of several metrics: the most that a valid one asks for; None, and nothing is to be done, where an invalid one
+    may have asked for more."""
+    valid = [wish for wish in wishes if wish is not None]
+    if not valid or (len(valid) < len(wishes) and max(valid) < current):
+        return None
+    return max(valid)

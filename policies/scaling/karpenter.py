@@ -1,0 +1,187 @@
+"""Karpenter: nodes for what waits, and fewer or cheaper ones for what runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from policies.errors import PolicyError
+from policies.registry import register
+from policies.scaling.joint import a_pool
+from policies.scaling.karpenter_disruption import Cluster, Command, budget, consolidation, emptiness, first_command
+from policies.scaling.karpenter_scheduling import Batch, InstanceType, launched, schedule
+from policies.scaling.options import bounded, bounds, require, require_bounds
+from policies.scaling.packing import Room, coming, node_size, pods_of, rooms_of
+from policies.view import ClusterView, PoolView, Target
+
+CONSOLIDATION = ("WhenEmptyOrUnderutilized", "WhenEmpty")
+_REPLACE_WITHIN_S = 600.0  # else the nodes stay
+
+
+@dataclass(frozen=True)
+class _Replacing:
+    """Nodes to take away once what replaces them is there."""
+
+    pools: tuple[str, ...]  # of those nodes
+    by: str
+    num_ready: int  # of that pool, with it
+    since_s: float
+
+
+@register("scaling", "karpenter")
+@dataclass
+class Karpenter:
+    """Karpenter, with each pool an instance type (as of autumn 2026); for several see `policies.scaling.joint`.
+
+    Up: once no job has come for `batch_idle_s`, or `batch_max_s` after the first, what waits is packed, the most CPU
+    and then memory first, onto nodes that are there or on their way, else onto new ones, of the cheapest type that
+    holds what they are to run. Down, every `disruption_s`, the first of these that has something to do: empty nodes;
+    several nodes whose pods fit elsewhere, or with one new node that is cheaper; one such node. What would need two
+    new ones is left. At most `budget_frac` of a pool's nodes are disrupted at a time, rounded up, and only what is
+    still right `validate_s` later is done. A node counts `consolidate_after_s` after its pods have last changed.
+
+    What can't be said here: which node goes. The number is what a plan has, and the cluster drains the emptiest; what
+    runs there is not moved but ends, so that a replacement may stand empty for as long, and be taken away again.
+    A gang is so many pods, each for itself. `WhenEmpty` is what suits jobs that can't be moved.
+    """
+
+    consolidation: str = "WhenEmptyOrUnderutilized"
+    consolidate_after_s: float = 0.0
+    budget_frac: float = 0.1
+    batch_idle_s: float = 1.0
+    batch_max_s: float = 10.0
+    disruption_s: float = 10.0
+    validate_s: float = 15.0
+    min_units: int = 0
+    max_units: int | None = None
+    period_s: float = 1.0
+    _batch: Batch = field(init=False, repr=False, compare=False)
+    _disrupt_s: float = field(default=-math.inf, init=False, repr=False, compare=False)  # when it is due
+    _proposal: tuple[float, Command] | None = field(default=None, init=False, repr=False, compare=False)
+    _replacing: _Replacing | None = field(default=None, init=False, repr=False, compare=False)
+    _changed: dict[int, tuple[tuple[int, ...], float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # node -> (its jobs, since when)
+
+    def __post_init__(self) -> None:
+        if self.consolidation not in CONSOLIDATION:
+            raise PolicyError(
+                f"karpenter: consolidation={self.consolidation!r}: must be one of {', '.join(CONSOLIDATION)}"
+            )
+        seconds = ("consolidate_after_s", "batch_idle_s", "batch_max_s", "disruption_s", "validate_s")
+        rules = {name: (getattr(self, name), getattr(self, name) >= 0, "must be 0 or more") for name in seconds}
+        rules["budget_frac"] = (self.budget_frac, 0 <= self.budget_frac <= 1, "must lie in 0..1")
+        rules["period_s"] = (self.period_s, self.period_s > 0, "must be more than 0")
+        require("karpenter", rules)
+        require_bounds("karpenter", self.min_units, self.max_units)
+        self._batch = Batch(self.batch_idle_s, self.batch_max_s)
+
+    def desired(self, target: Target, view: ClusterView) -> int:
+        return self.decide(view, [a_pool("karpenter", target)])[target.name]
+
+    def decide(self, view: ClusterView, pools: Sequence[PoolView]) -> dict[str, int]:
+        """How many nodes each of these pools should have, by name."""
+        counts = {pool.name: pool.num_units for pool in pools}
+        sizes = {pool.name: node_size(view, pool) for pool in pools}
+        largest = max(sizes.values(), key=lambda size: size.num_gpus)
+        cluster = Cluster(
+            rooms=rooms_of(view, counts),
+            coming=[room for pool in pools for room in coming(pool, sizes[pool.name])],
+            waiting=[pod for job in view.pending for pod in pods_of(job, largest)],
+            types={pool.name: InstanceType(pool.name, sizes[pool.name], pool.usd_per_unit_h) for pool in pools},
+            headroom={pool.name: self._most(pool) - pool.num_units for pool in pools},
+        )
+        self._note(view.now_s, cluster.rooms)
+        rooms = [room.copy() for room in (*cluster.rooms, *cluster.coming)]
+        found = schedule(cluster.waiting, rooms, list(cluster.types.values()), cluster.headroom)
+        unserved = [pod for claim in found.claims for pod in claim.pods] + found.unplaced
+        if self._batch.is_over(view.now_s, unserved):
+            for name, more in launched(found.claims).items():
+                counts[name] += more
+        self._disrupt(view.now_s, pools, cluster, rooms, counts)
+        return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+
+    def _most(self, pool: PoolView) -> int:
+        return bounds(pool, self.min_units, self.max_units)[1]
+
+    def _note(self, now_s: float, rooms: Sequence[Room]) -> None:
+        """Since when each node has had the pods that it has."""
+        changed = {}
+        for room in rooms:
+            jobs = tuple(pod.seq for pod in room.pods)
+            before = self._changed.get(room.index)
+            changed[room.index] = before if before and before[0] == jobs else (jobs, now_s)
+        self._changed = changed
+
+    def _disrupt(
+        self, now_s: float, pools: Sequence[PoolView], cluster: Cluster, filled: Sequence[Room], counts: dict[str, int]
+    ) -> None:
+        """Goes on with what is under way, or looks for something; takes off and adds nodes."""
+        if self._replacing:
+            self._finish_replacing(now_s, {pool.name: pool for pool in pools}, counts)
+            return
+        budgets = {
+            pool.name: budget(self.budget_frac, pool.num_ready + pool.num_draining, pool.num_draining) for pool in pools
+        }
+        candidates = self._candidates(now_s, cluster, filled)
+        if self._proposal:
+            due_s, command = self._proposal
+            if now_s >= due_s:
+                self._proposal, self._disrupt_s = None, now_s + self.disruption_s
+                self._carry_out(now_s, self._still(command, candidates, budgets, cluster), pools, cluster, counts)
+        elif now_s >= self._disrupt_s:
+            self._disrupt_s = now_s + self.disruption_s
+            found = first_command(candidates, budgets, cluster, self.consolidation == "WhenEmpty")
+            if found and self.validate_s:
+                self._proposal = now_s + self.validate_s, found
+            else:
+                self._carry_out(now_s, found, pools, cluster, counts)
+
+    def _candidates(self, now_s: float, cluster: Cluster, filled: Sequence[Room]) -> list[Room]:
+        """Nodes whose pods have been the same for long enough, and that nothing that waits is meant for."""
+        return [
+            room
+            for room, with_waiting in zip(cluster.rooms, filled, strict=False)
+            if len(with_waiting.pods) == len(room.pods)
+            and now_s >= self._changed[room.index][1] + self.consolidate_after_s
+        ]
+
+    def _still(
+        self, command: Command, candidates: Sequence[Room], budgets: Mapping[str, int], cluster: Cluster
+    ) -> Command | None:
+        """What is still right of a command found a while ago."""
+        chosen = [room for room in candidates if room.index in command.nodes]
+        if command.method == "emptiness":
+            return emptiness(chosen, budgets)
+        if len(chosen) < len(command.nodes) or any(
+            sum(room.pool == pool for room in chosen) > left for pool, left in budgets.items()
+        ):
+            return None
+        again = consolidation(chosen, cluster, command.method)
+        return again if again and (again.replacement is None) == (command.replacement is None) else None
+
+    def _carry_out(
+        self, now_s: float, command: Command | None, pools: Sequence[PoolView], cluster: Cluster, counts: dict[str, int]
+    ) -> None:
+        if command is None:
+            return
+        gone = tuple(room.pool for room in cluster.rooms if room.index in command.nodes)
+        if command.replacement is None:
+            for name in gone:
+                counts[name] -= 1
+            return
+        counts[command.replacement] += 1
+        ready = next(pool.num_ready for pool in pools if pool.name == command.replacement)
+        self._replacing = _Replacing(gone, command.replacement, ready + 1, now_s)
+
+    def _finish_replacing(self, now_s: float, pools: Mapping[str, PoolView], counts: dict[str, int]) -> None:
+        """Takes the old nodes away once the new one is there."""
+        replacing = self._replacing
+        assert replacing is not None
+        if pools[replacing.by].num_ready >= replacing.num_ready:
+            for name in replacing.pools:
+                counts[name] -= 1
+        elif now_s < replacing.since_s + _REPLACE_WITHIN_S:
+            return
+        self._replacing = None

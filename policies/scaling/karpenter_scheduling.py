@@ -1,0 +1,122 @@
+"""How Karpenter packs pods: onto nodes that are there, then onto claims for new ones whose type stays open.
+
+Source: Karpenter's provisioner, as of autumn 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from policies.nodes import NodeSize
+from policies.scaling.packing import Pod, Room, first_fit
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """A kind of node that may be launched; here a pool."""
+
+    name: str
+    size: NodeSize
+    usd_per_h: float = 0.0
+
+
+@dataclass
+class Claim:
+    """A node to be launched: the types that could still be it, and what it is to run."""
+
+    types: list[InstanceType]
+    pods: list[Pod] = field(default_factory=list)
+
+    def add(self, pod: Pod) -> bool:
+        """Takes a pod on if a type remains that holds all; the others are no longer considered."""
+        pods = [*self.pods, pod]
+        fitting = [each for each in self.types if _holds(each.size, pods)]
+        if fitting:
+            self.types, self.pods = fitting, pods
+        return bool(fitting)
+
+    @property
+    def cheapest(self) -> InstanceType:
+        """What is launched; the first named of those that cost the same."""
+        return min(self.types, key=lambda each: each.usd_per_h)
+
+
+@dataclass
+class Schedule:
+    """Where pods would go."""
+
+    claims: list[Claim]
+    unplaced: list[Pod]
+
+
+def by_size(pods: Sequence[Pod]) -> list[Pod]:
+    """CPU, then memory, the most first; else in the order in which they came. GPUs don't count."""
+    return sorted(pods, key=lambda pod: (-pod.cpus, -pod.memory_gib, pod.since_s, pod.seq))
+
+
+def schedule(
+    pods: Sequence[Pod], rooms: Sequence[Room], types: Sequence[InstanceType], headroom: Mapping[str, int]
+) -> Schedule:
+    """Packs pods: onto the first room that has space, else the claim with the fewest pods, else a new claim.
+
+    `rooms` are filled; `headroom` says how many more of each type there may be: a claim leaves out types of which
+    all might be used up by claims before it.
+    """
+    claims: list[Claim] = []
+    unplaced = []
+    for pod in by_size(pods):
+        if not first_fit([pod], rooms):
+            continue
+        if any(claim.add(pod) for claim in sorted(claims, key=lambda claim: len(claim.pods))):
+            continue
+        left = [each for each in types if headroom[each.name] > sum(each in claim.types for claim in claims)]
+        new = Claim(left)
+        if left and new.add(pod):
+            claims.append(new)
+        else:
+            unplaced.append(pod)
+    return Schedule(claims, unplaced)
+
+
+def launched(claims: Sequence[Claim]) -> dict[str, int]:
+    """How many nodes of each type the claims come to."""
+    counts: dict[str, int] = {}
+    for claim in claims:
+        counts[claim.cheapest.name] = counts.get(claim.cheapest.name, 0) + 1
+    return counts
+
+
+def _holds(size: NodeSize, pods: Sequence[Pod]) -> bool:
+    room = Room.empty(size)
+    return not first_fit(pods, [room])
+
+
+@dataclass
+class Batch:
+    """Pods that came close to each other are provisioned for together.
+
+    A batch is over once no pod has come for `idle_s`, or `max_s` after its first. What could not be provisioned for is
+    tried again `retry_s` later.
+    """
+
+    idle_s: float = 1.0
+    max_s: float = 10.0
+    retry_s: float = 10.0
+    _first_s: float | None = field(default=None, init=False)
+    _seen: set[tuple[int, float]] = field(default_factory=set, init=False)  # (job, waits since)
+    _tried_s: float = field(default=0.0, init=False)
+
+    def is_over(self, now_s: float, pods: Sequence[Pod]) -> bool:
+        """Whether to provision now for these pods, all that are waiting."""
+        waiting = {(pod.seq, pod.since_s) for pod in pods}
+        self._seen &= waiting
+        new = [since_s for _, since_s in waiting - self._seen]
+        if not new:
+            is_over = bool(pods) and now_s >= self._tried_s + self.retry_s
+        else:
+            self._first_s = min(new) if self._first_s is None else self._first_s
+            is_over = now_s >= max(new) + self.idle_s or now_s >= self._first_s + self.max_s
+        if is_over:
+            self._seen, self._first_s, self._tried_s = waiting, None, now_s
+        return is_over

@@ -1,0 +1,182 @@
+"""Kubernetes' HorizontalPodAutoscaler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from policies.registry import register
+from policies.scaling.hpa_behavior import STABILIZATION_S, Behavior, Normalizer
+from policies.scaling.hpa_ratio import (
+    PodClass,
+    Tolerance,
+    Usage,
+    by_average_value,
+    by_pods,
+    by_value,
+    class_of,
+    combined,
+    milli,
+)
+from policies.scaling.load import TOTALS, units_measured
+from policies.scaling.options import bounds, made, require, require_metric
+from policies.view import ClusterView, PodSample, ServiceView, Target
+
+_TARGETS = {
+    "Resource": ("Utilization", "AverageValue"),
+    "Pods": ("AverageValue",),
+    "Object": ("Value", "AverageValue"),
+    "External": ("Value", "AverageValue"),
+}
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One of an HPA's metrics: a name of `policies.metrics_view`, what kind of source it is to be, and its target.
+
+    A Utilization is in percent of what pods request (of 1 where they don't say), all else in the metric's own unit.
+    """
+
+    metric: str = "gpu_utilisation_frac"
+    source: str = "Resource"  # or Pods, Object, External; a ContainerResource is a Resource here
+    target_type: str = "Utilization"  # or AverageValue, Value
+    target: float = 80.0
+
+    def __post_init__(self) -> None:
+        require_metric("kubernetes_hpa", self.metric)
+        types = _TARGETS.get(self.source, ())
+        rules = {
+            "metrics.source": (self.source, self.source in _TARGETS, f"must be one of {', '.join(_TARGETS)}"),
+            "metrics.target_type": (
+                self.target_type,
+                self.target_type in types,
+                f"must be {' or '.join(types)} with source={self.source}",
+            ),
+            "metrics.target": (self.target, 0 < self.target < math.inf, "must be more than 0"),
+        }
+        require("kubernetes_hpa", rules)
+
+    @property
+    def is_outside(self) -> bool:
+        """Known without any pod."""
+        return self.source in ("Object", "External")
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.source == "Resource" and self.metric.startswith("cpu_")
+
+
+@register("scaling", "kubernetes_hpa")
+@dataclass
+class KubernetesHpa:
+    """The Kubernetes HPA, autoscaling/v2 (controller and API defaults, as of autumn 2026).
+
+    `metrics` are as in a manifest (see `MetricSpec`), `behavior` too: None leaves the controller's own limits, a
+    mapping such as `{scale_down: {window_s: 60, policies: [{type: Percent, value: 10, period_s: 60}]}}` sets its parts,
+    with the API's defaults for the rest. `min_units` 0 needs a metric from outside; where there are none and the
+    minimum isn't 0 autoscaling is off. A metric whose newest sample is older than `stale_s` is invalid.
+
+    A service that says what each of its replicas does (`ServiceView.pods`) is taken pod by pod. Of others averages are
+    known: each ready unit is taken to be at the average, and each on the way is a pending pod. A total is spread over
+    the units where a source asks for pods' values.
+    """
+
+    metrics: Sequence[MetricSpec] = field(default_factory=lambda: [MetricSpec()])
+    behavior: Behavior | None = None
+    tolerance: float = 0.1
+    stabilization_s: float = STABILIZATION_S
+    cpu_initialization_s: float = 300.0
+    readiness_delay_s: float = 30.0
+    stale_s: float = math.inf
+    min_units: int = 1
+    max_units: int | None = None
+    period_s: float = 15.0
+    _normalizer: Normalizer = field(init=False, repr=False, compare=False)
+    _tolerance: Tolerance = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.metrics = [made(MetricSpec, each, f"kubernetes_hpa: metrics[{i}]") for i, each in enumerate(self.metrics)]
+        if self.behavior is not None:
+            self.behavior = made(Behavior, self.behavior, "kubernetes_hpa: behavior")
+        can_be_none = any(spec.is_outside for spec in self.metrics)
+        least = 0 if can_be_none else 1
+        why = "must be 0 or more" if can_be_none else "must be 1 or more: 0 needs an Object or External metric"
+        rules: dict[str, tuple[Any, bool, str]] = {
+            "metrics": (self.metrics, bool(self.metrics), "must have one or more"),
+            "min_units": (self.min_units, self.min_units >= least, why),
+            "max_units": (
+                self.max_units,
+                self.max_units is None or self.max_units >= max(self.min_units, 1),
+                "must not be less than min_units, or 1",
+            ),
+        }
+        seconds = ("stabilization_s", "cpu_initialization_s", "readiness_delay_s", "stale_s", "tolerance")
+        rules |= {name: (getattr(self, name), getattr(self, name) >= 0, "must be 0 or more") for name in seconds}
+        rules["period_s"] = (self.period_s, self.period_s > 0, "must be more than 0")
+        require("kubernetes_hpa", rules)
+        self._normalizer = Normalizer(self.behavior, self.stabilization_s)
+        own = [rules.tolerance for rules in (self.behavior.scale_down, self.behavior.scale_up)] if self.behavior else []
+        self._tolerance = Tolerance(*(self.tolerance if each is None else each for each in own or [None, None]))
+
+    def desired(self, target: Target, view: ClusterView) -> int:
+        current, now_s = target.num_units, view.now_s
+        fewest, most = bounds(target, self.min_units, self.max_units)
+        self._normalizer.start(now_s, current)
+        if not current and fewest:
+            return current
+        if not fewest <= current <= most:
+            replicas = min(max(current, fewest), most)
+        else:
+            wanted = combined(current, [self._wish(spec, target, view) for spec in self.metrics])
+            if wanted is None:
+                return current
+            replicas = self._normalizer.normalized(now_s, current, wanted, fewest, most)
+        self._normalizer.set(now_s, current, replicas)
+        return replicas
+
+    def _wish(self, spec: MetricSpec, target: Target, view: ClusterView) -> int | None:
+        """The replicas that one metric asks for; None where it is invalid."""
+        if not spec.is_outside:
+            ready, unready, missing = self._groups(spec, target, view)
+            is_utilization = spec.target_type == "Utilization"
+            goal = int(spec.target) if is_utilization else milli(spec.target)
+            return by_pods(target.num_units, ready, unready, missing, goal, is_utilization, self._tolerance)
+        value = self._measured(spec, target, view)
+        if value is None:
+            return None
+        if spec.target_type == "AverageValue":
+            return by_average_value(target.num_units, milli(value), milli(spec.target), self._tolerance)
+        return by_value(target.num_units, target.num_ready, milli(value), milli(spec.target), self._tolerance)
+
+    def newest(self, metric: str, target: Target, view: ClusterView) -> float | None:
+        """The last value measured; None where there is none, it is too old, or not a number."""
+        newest_s = view.metrics.newest_s(target.name)
+        if newest_s is None or newest_s < view.now_s - self.stale_s:
+            return None
+        value = view.metrics.latest(target.name, metric)
+        return None if value is None or math.isnan(value) else value
+
+    def _measured(self, spec: MetricSpec, target: Target, view: ClusterView) -> float | None:
+        return self.newest(spec.metric, target, view)
+
+    def _groups(self, spec: MetricSpec, target: Target, view: ClusterView) -> tuple[Usage, Usage, Usage]:
+        """The pods that are ready, unready and missing, as far as they are known one by one."""
+        pods = target.pods if isinstance(target, ServiceView) else ()
+        if pods:
+            classes: Mapping[PodClass, list[PodSample]] = {each: [] for each in PodClass}
+            for pod in pods:
+                times = (self.cpu_initialization_s, self.readiness_delay_s)
+                classes[class_of(pod, spec.metric, view.now_s, spec.is_cpu, *times)].append(pod)
+            ready, unready, missing = (
+                Usage.of(classes[each], spec.metric) for each in (PodClass.READY, PodClass.UNREADY, PodClass.MISSING)
+            )
+            return ready, unready, missing
+        value, num = self._measured(spec, target, view), target.num_ready
+        starting = Usage(target.num_starting, 0, 1000 * target.num_starting)
+        if value is None:
+            return Usage(), starting, Usage(num, 0, 1000 * num)
+        if spec.metric in TOTALS:
+            value /= max(units_measured(target), 1)
+        return Usage(num, milli(value * num), 1000 * num), starting, Usage()

@@ -1,0 +1,146 @@
+"""Gangs as pods on nodes: what node autoscalers simulate before they order or remove any.
+
+A gang is cut into pods as large as a node: 12 GPUs on nodes of 8 are a pod of 8 and one of 4. What runs is where its
+job says it is; where placement is pooled nobody knows, and it is taken to fill nodes one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from policies.job import Job
+from policies.nodes import NodeSize, bits
+from policies.view import ClusterView, PoolView
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A part of a gang that needs one node."""
+
+    seq: int  # of its job
+    gpus: int
+    cpus: float = 0.0
+    memory_gib: float = 0.0
+    since_s: float = 0.0  # waits since, or runs since
+
+
+@dataclass(slots=True)
+class Room:
+    """A node, there or on its way or imagined, and what is free on it."""
+
+    size: NodeSize
+    index: int = -1  # in the view's nodes; -1: not there yet
+    pool: str = ""
+    gpus: float = 0.0
+    cpus: float = 0.0
+    memory_gib: float = 0.0
+    pods: list[Pod] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, size: NodeSize, index: int = -1, pool: str = "") -> Room:
+        return cls(size, index, pool, size.num_gpus, size.num_cpus, size.memory_gib)
+
+    def fits(self, pod: Pod) -> bool:
+        return (
+            pod.gpus <= self.gpus + _ROUNDING
+            and pod.cpus <= self.cpus + _ROUNDING
+            and pod.memory_gib <= self.memory_gib + _ROUNDING
+        )
+
+    def put(self, pod: Pod) -> None:
+        self.gpus -= pod.gpus
+        self.cpus -= pod.cpus
+        self.memory_gib -= pod.memory_gib
+        self.pods.append(pod)
+
+    def copy(self) -> Room:
+        return Room(self.size, self.index, self.pool, self.gpus, self.cpus, self.memory_gib, self.pods.copy())
+
+    @property
+    def gpus_used_frac(self) -> float:
+        """Share of its GPUs that pods hold."""
+        return 1.0 - self.gpus / self.size.num_gpus if self.size.num_gpus else 0.0
+
+
+def pods_of(job: Job, size: NodeSize) -> list[Pod]:
+    """The gang that a waiting job asks for, cut into pods of at most a node of this size."""
+    per_node = max(size.num_gpus, 1)
+    counts = [per_node] * (job.num_gpus // per_node) + [job.num_gpus % per_node] * bool(job.num_gpus % per_node)
+    return [_pod(job, gpus) for gpus in counts]
+
+
+def first_fit(pods: Iterable[Pod], rooms: Sequence[Room]) -> list[Pod]:
+    """Puts each pod into the first room that has space; returns those that found none."""
+    return [pod for pod in pods if not _place(pod, rooms)]
+
+
+def fits_whole(gang: Sequence[Pod], rooms: Sequence[Room]) -> bool:
+    """Puts a gang into rooms, each pod into the first with space; if one finds none all stays as it was."""
+    placed: list[tuple[Room, Pod]] = []
+    for pod in gang:
+        room = next((room for room in rooms if room.fits(pod)), None)
+        if room is None:
+            for other, taken in placed:
+                _take(other, taken)
+            return False
+        room.put(pod)
+        placed.append((room, pod))
+    return True
+
+
+def node_size(view: ClusterView, pool: PoolView) -> NodeSize:
+    """What one node of a pool offers: as its nodes do, or where it has had none its GPUs alone."""
+    for index in range(len(view.nodes.pools) - 1, -1, -1):
+        if view.nodes.pools[index] == pool.name:
+            return view.nodes.sizes[index]
+    return NodeSize(pool.gpus_per_unit)
+
+
+def rooms_of(view: ClusterView, pools: Collection[str]) -> list[Room]:
+    """The open nodes of these pools with what runs on them, in the order in which they came."""
+    nodes = view.nodes
+    every = [Room.empty(nodes.sizes[index], index, nodes.pools[index]) for index in bits(nodes.open_mask)]
+    by_index = {room.index: room for room in every}
+    pooled = []
+    for job in view.jobs:
+        if job.gpus_held and not job.nodes:
+            pooled.append(job)
+        for index, gpus in job.nodes:
+            if index in by_index:
+                by_index[index].put(_pod(job, gpus))
+    for job in pooled:
+        left = job.gpus_held
+        for room in every:
+            gpus = min(left, int(room.gpus))
+            if gpus > 0:
+                room.put(_pod(job, gpus))
+                left -= gpus
+    return [room for room in every if room.pool in pools]
+
+
+def coming(target: PoolView, size: NodeSize) -> list[Room]:
+    """The nodes of a pool that are on their way, empty."""
+    return [Room.empty(size, pool=target.name) for _ in range(target.num_starting)]
+
+
+def _pod(job: Job, gpus: int) -> Pod:
+    return Pod(job.seq, gpus, gpus * job.cpus_per_gpu, gpus * job.memory_gib_per_gpu, job.since_s)
+
+
+def _place(pod: Pod, rooms: Sequence[Room]) -> bool:
+    for room in rooms:
+        if room.fits(pod):
+            room.put(pod)
+            return True
+    return False
+
+
+def _take(room: Room, pod: Pod) -> None:
+    """Undoes the last `put`s."""
+    room.gpus += pod.gpus
+    room.cpus += pod.cpus
+    room.memory_gib += pod.memory_gib
+    room.pods.remove(pod)

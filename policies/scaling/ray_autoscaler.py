@@ -1,0 +1,85 @@
+"""Ray's cluster autoscaler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from policies.registry import register
+from policies.scaling.joint import a_pool
+from policies.scaling.options import bounded, bounds, require, require_bounds
+from policies.scaling.packing import Pod, Room, coming, fits_whole, node_size, pods_of, rooms_of
+from policies.view import ClusterView, Target
+
+
+def demands(gangs: Sequence[Sequence[Pod]]) -> list[Sequence[Pod]]:
+    """Gangs of several pods before single ones, each the largest first, else in the order given."""
+    return sorted(gangs, key=lambda gang: (len(gang) == 1, -sum(pod.gpus for pod in gang)))
+
+
+def missing_nodes(gangs: Sequence[Sequence[Pod]], rooms: list[Room], empty: Room, at_most: int) -> int:
+    """Puts gangs into rooms, with more of them where they take it; returns how many more.
+
+    One that even with `at_most` more would not fit is passed over.
+    """
+    there = len(rooms)
+    for gang in gangs:
+        before = len(rooms)
+        while not fits_whole(gang, rooms):
+            if len(rooms) == there + at_most or len(rooms) == before + len(gang):
+                del rooms[before:]
+                break
+            rooms.append(empty.copy())
+    return len(rooms) - there
+
+
+def launch_limit(upscaling_speed: float, num_running: int) -> int:
+    """How many nodes of a type may be launched at once."""
+    return max(1, math.ceil(upscaling_speed * max(num_running, 1)))
+
+
+@register("scaling", "ray_autoscaler")
+@dataclass
+class RayAutoscaler:
+    """The Ray cluster autoscaler, for one node type (as of autumn 2026).
+
+    What waits is packed into what is free, on nodes that are there or on their way, gangs before single tasks; nodes
+    are launched for what is left, at most `upscaling_speed` times those that run at each look. A node on which nothing
+    has been seen to run for `idle_timeout_s` goes. A gang that even all nodes could not hold is passed over.
+
+    A pool has one node type; of several pools Ray would choose the type that the demand uses best.
+    """
+
+    upscaling_speed: float = 1.0
+    idle_timeout_s: float = 300.0
+    min_units: int = 0
+    max_units: int | None = None
+    period_s: float = 5.0
+    _idle_since_s: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)  # by node
+
+    def __post_init__(self) -> None:
+        rules = {
+            "upscaling_speed": (self.upscaling_speed, self.upscaling_speed >= 0, "must be 0 or more"),
+            "idle_timeout_s": (self.idle_timeout_s, self.idle_timeout_s >= 0, "must be 0 or more"),
+            "period_s": (self.period_s, self.period_s > 0, "must be more than 0"),
+        }
+        require("ray_autoscaler", rules)
+        require_bounds("ray_autoscaler", self.min_units, self.max_units)
+
+    def desired(self, target: Target, view: ClusterView) -> int:
+        pool = a_pool("ray_autoscaler", target)
+        count, size = pool.num_units, node_size(view, pool)
+        _, most = bounds(pool, self.min_units, self.max_units)
+        rooms = rooms_of(view, {pool.name})
+        idle = self._idle(view.now_s, rooms)
+        gangs = demands([pods_of(job, size) for job in view.pending])
+        launched = missing_nodes(gangs, rooms + coming(pool, size), Room.empty(size), max(most - count, 0))
+        launched = min(launched, launch_limit(self.upscaling_speed, pool.num_ready))
+        spare = sum(room.index in idle and not room.pods for room in rooms)  # idle, and nothing waiting fits there
+        return bounded(count + launched - spare, pool, self.min_units, self.max_units)
+
+    def _idle(self, now_s: float, rooms: Sequence[Room]) -> set[int]:
+        """The nodes that have been idle for long enough."""
+        self._idle_since_s = {room.index: self._idle_since_s.get(room.index, now_s) for room in rooms if not room.pods}
+        return {index for index, since_s in self._idle_since_s.items() if now_s > since_s + self.idle_timeout_s}

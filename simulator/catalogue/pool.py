@@ -1,0 +1,75 @@
+"""From `instance` and `purchase` among a pool's settings to the fields of its `PoolSpec`."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from simulator.catalogue.catalogue import Catalogue, load_catalogue
+from simulator.catalogue.offer import MAX_AGE_DAYS, ON_DEMAND, check_purchase, is_stale
+from simulator.errors import ConfigError
+from simulator.pools import PoolSpec
+
+CHOICE = {"instance": "", "purchase": ON_DEMAND, "catalogue": ""}  # settings of a pool that no PoolSpec has
+OF_INSTANCE = (  # fields that an instance settles
+    *("gpus_per_node", "cpus_per_node", "memory_gib_per_node", "network_gib_per_s"),
+    *("gpu_type", "usd_per_node_h", "price_source"),
+)
+
+
+def pool_settings(settings: Mapping[str, Any], catalogue: Catalogue | None = None) -> Mapping[str, Any]:
+    """The settings of a pool with its instance looked up: options of `PoolSpec` alone.
+
+    | setting | means |
+    |---|---|
+    | `instance` | an offer, PROVIDER/REGION/INSTANCE_TYPE; empty: none, all is set by hand |
+    | `purchase` | how it is bought: on_demand, spot, committed_1y, committed_3y |
+    | `catalogue` | a table of one's own, over the shipped one |
+    | any other | goes before what the offer says; None: isn't set |
+
+    Args:
+        catalogue: in place of the one that the settings name.
+
+    Raises:
+        ConfigError: an offer or a price that isn't known; a price that is of other machines.
+        TraceError: in a table of one's own.
+    """
+    chosen = {name: settings.get(name) or default for name, default in CHOICE.items()}
+    by_hand = {name: value for name, value in settings.items() if name not in CHOICE and value is not None}
+    if not chosen["instance"]:
+        for name in ("purchase", "catalogue"):
+            if chosen[name] != CHOICE[name]:
+                raise ConfigError(f"cluster.{name}={chosen[name]}: is of an instance; set cluster.instance")
+        return by_hand
+    known = load_catalogue(chosen["catalogue"] or None) if catalogue is None else catalogue
+    try:
+        offer = known.get(str(chosen["instance"]))
+        check_purchase(chosen["purchase"])
+        if "usd_per_node_h" in by_hand:
+            return {**offer.size_fields(), "price_source": "set by hand", **by_hand}
+        found = offer.pool_fields(chosen["purchase"])
+    except ConfigError as error:
+        raise ConfigError(f"cluster.{error}") from None
+    given = by_hand.get("gpus_per_node", offer.gpus)
+    if given != offer.gpus:
+        raise ConfigError(
+            f"cluster.gpus_per_node={given}: {offer.id} has {offer.gpus}, and its price is for all of them; "
+            f"set cluster.usd_per_node_h too, or leave it out"
+        )
+    return {**found, **by_hand}
+
+
+def price_notes(pools: Iterable[PoolSpec], today: datetime.date) -> list[str]:
+    """What to know of the prices of a run of that day: one line for each stale one.
+
+    The day of a price is the one that its `price_source` ends with.
+    """
+    notes = []
+    for pool in pools:
+        day = re.search(r"\d{4}-\d{2}-\d{2}$", pool.price_source)
+        if pool.usd_per_node_h and day and is_stale(datetime.date.fromisoformat(day[0]), today):
+            note = f"the price of pool {pool.name!r} is more than {MAX_AGE_DAYS} days old: {pool.price_source}"
+            notes.append(f"{note}; `python -m simulator.prices refresh` gets today's")
+    return notes
