@@ -112,7 +112,7 @@ def test_a_drained_replica_is_gone_when_its_last_answer_is_whole(name: str) -> N
     run = serve(of, [(1.0, 0)], horizon_s=60.0)
     life = lives(run)[0]
     last_s = max(finish_s for _, _, finish_s in answers(run))
-    assert last_s > 2.0
+    assert last_s >= 2.0
     assert life[3:] == (1.0, pytest.approx(last_s, abs=1e-9), "drained")
 
 
