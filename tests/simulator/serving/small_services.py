@@ -95,12 +95,12 @@ def serve(
     if isinstance(allocation, str):
         allocation = registry.create("allocation", allocation, **(options or {}))
     policies = {plans[0].spec.name: Script(counts)} if counts else {}
+    scenario.setdefault("pools", [PoolSpec(**{"num_nodes": 1, **(pool or {})})])
     run = simulate(
         Scenario(
             jobs=JobTable.none() if jobs is None else jobs,
             allocation=allocation,
             placement=registry.create("placement", placement),
-            pools=[PoolSpec(**{"num_nodes": 1, **(pool or {})})],
             services=plans,
             scaling={**policies, **(scaling or {})},
             **scenario,

@@ -11,7 +11,10 @@ import pytest
 
 from policies import SERVICE_METRICS, ClusterView
 from policies.view import Target
+from simulator.cluster import DecideOptions
 from simulator.monitor import MonitorOptions
+from simulator.overheads import MoveCosts, Overheads
+from simulator.pools import PoolSpec
 from simulator.run import Run
 from simulator.serving import service as service_module
 from simulator.serving.model import BALANCERS, ServingModel
@@ -34,7 +37,7 @@ from tests.simulator.serving.small_services import (
     serve,
     spied,
 )
-from tests.simulator.small_runs import job, jobs_of
+from tests.simulator.small_runs import job, jobs_of, steps
 from workloads.requests import Requests
 from workloads.serving.batch_times import BatchTimes
 from workloads.serving.llm_times import LlmTimes
@@ -265,6 +268,63 @@ def test_jobs_run_where_replicas_leave_room() -> None:
     run = serve(plan([float(n) for n in range(20)], replicas=3, gpus_per_replica=2), jobs=jobs_of((0.0, 2, 10.0)))
     assert job(run, "a").finish_s == 10.0
     assert run.facts["services"]["chat"]["num_served"] == 20
+
+
+# ---- GPUs that are lent
+def lent(counts: list[tuple[float, int]], save_s: float, least: int = 8, **scenario: Any) -> Run:
+    """One job of 100 s on all 8 GPUs, at least `least`; a replica that a script wants, at a notice of 30 s."""
+    jobs = jobs_of((0.0, 8, 100.0, {"min_gpus": least}))
+    costs = Overheads(MoveCosts(preempt="lose", save_s=save_s))
+    of = plan([], replicas=0, max_replicas=1)
+    return serve(of, counts, jobs=jobs, allocation="lend", options={"notice_s": 30.0}, overheads=costs, **scenario)
+
+
+@pytest.mark.parametrize(("save_s", "lost_s"), [(0.0, 0.0), (30.0, 0.0), (30.5, 50.0), (1000.0, 50.0)])
+def test_a_job_that_is_told_in_time_loses_nothing(save_s: float, lost_s: float) -> None:
+    run = lent([(20.0, 1), (200.0, 0)], save_s)
+    assert lives(run)[0][:2] == (20.0, 50.0)
+    assert steps(run, "a") == [(0.0, 8), (50.0, 0), (200.0, 8), (250.0 + lost_s, 0)]
+    assert job(run, "a").lost_work_s == lost_s
+
+
+def test_a_job_that_shrinks_loses_nothing_however_long_it_takes_to_save() -> None:
+    run = lent([(20.0, 1)], save_s=1000.0, least=1)
+    assert steps(run, "a")[:2] == [(0.0, 8), (50.0, 7)]
+    assert job(run, "a").finish_s == pytest.approx(50.0 + 50.0 * 8 / 7)
+    assert job(run, "a").lost_work_s == 0.0
+
+
+@pytest.mark.parametrize(("save_s", "lost_s"), [(10.0, 0.0), (40.0, 95.0)])
+def test_a_notice_that_came_to_nothing_saves_nothing_later(save_s: float, lost_s: float) -> None:
+    """Told at 20 s and let off at 30 s; told again at 65 s, and at 95 s it loses its GPUs."""
+    run = lent([(20.0, 1), (30.0, 0), (65.0, 1), (200.0, 0)], save_s)
+    assert steps(run, "a")[:2] == [(0.0, 8), (95.0, 0)]
+    assert job(run, "a").lost_work_s == lost_s
+
+
+def test_what_is_done_after_the_time_told_is_lost() -> None:
+    """Decisions in rounds of 40 s: told at 40 s that it will be at 70 s, and it is at 80 s."""
+    run = lent([(20.0, 1), (200.0, 0)], save_s=30.0, decide=DecideOptions(interval_s=40.0))
+    assert steps(run, "a")[:2] == [(0.0, 8), (80.0, 0)]
+    assert job(run, "a").lost_work_s == 10.0
+
+
+def test_a_wide_replica_gets_whole_nodes_of_its_own_pool() -> None:
+    """Training is on both pools; the replica may be on the second only, and that is where GPUs are claimed."""
+    pools = [PoolSpec(name, num_nodes=2, gpus_per_node=2) for name in ("first", "second")]
+    jobs = jobs_of(*[(0.0, 2, 100.0)] * 4)
+    of = plan([150.0], replicas=0, max_replicas=1, gpus_per_replica=4, pool="second")
+    run = serve(of, [(20.0, 1)], jobs=jobs, allocation="lend", options={"notice_s": 30.0}, pools=pools)
+    assert lives(run)[0][:3] == (20.0, 50.0, 50.0 + COLD_S)
+    assert [steps(run, name)[1][0] for name in "abcd"] == [100.0, 100.0, 50.0, 50.0]
+
+
+def test_what_a_replica_waits_for_in_its_own_pool_is_no_training_pools_loss() -> None:
+    pools = [PoolSpec(name, num_nodes=1, gpus_per_node=2) for name in ("first", "second")]
+    services = [plan([], name=name, gpus_per_replica=2, pool="second") for name in ("held", "waits")]
+    jobs = jobs_of((0.0, 1, 100.0, {"max_gpus": 2}))
+    run = serve(services, jobs=jobs, allocation="lend", pools=pools, training_pool="first")
+    assert job(run, "a").finish_s == 50.0
 
 
 # ---- on nodes that go
