@@ -103,7 +103,7 @@ class Cluster(ABC):
                 self.scale_service(service, count)
         for job, at_s in plan.notices.items():
             if job.gpus_held and at_s > self._clock._now:
-                job.noticed_s = min(job.noticed_s, self._clock._now)  # type: ignore[attr-defined]
+                job.tell(self._clock._now, at_s)  # type: ignore[attr-defined]
 
     # ---- what happens
     def submit(self, job: SimJob) -> None:

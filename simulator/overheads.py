@@ -23,7 +23,8 @@ class MoveCosts:
     goes on at its old rate until they are in, and then all wait for `stall_s`, in which the new gang is formed; a gang
     that shrinks only stalls (not part of a job's `overhead_gpu_s`). `preempt=checkpoint` saves the work at a
     preemption; `lose` falls back to the job's last checkpoint of its own (`checkpoint_interval_s`), or to its last
-    move, unless the job was told `save_s` or longer before (`Plan.notices`) and has saved its work since.
+    move, unless the job was told `save_s` or longer before (`Plan.notices`) and has saved its work since: then what it
+    has done after the time of which it was told is lost.
     """
 
     start_s: float = 0.0

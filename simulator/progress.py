@@ -24,7 +24,7 @@ class SimJob(Job):
         "joining_rate",
         "left_s",
         "lost_s",
-        "noticed_s",
+        "notice",
         "num_rescales",
         "overhead_gpu_s",
         "paused_gpus",
@@ -55,7 +55,8 @@ class SimJob(Job):
         self.overhead_gpu_s = self.lost_s = 0.0
         self.left_at_anchor_s = estimate_s
         self.left_s = duration_s
-        self.finish_s = self.first_start_s = self.noticed_s = math.inf  # told that GPUs will be taken
+        self.finish_s = self.first_start_s = math.inf
+        self.notice: tuple[float, float] | None = None  # when it was told that GPUs will be taken, and from when on
 
     def settle(self, now_s: float) -> None:
         """Books what happened since the last change, up to now."""
@@ -142,12 +143,20 @@ class SimJob(Job):
         self.anchor_s, self.joining_rate = joined_s, going
         return joined_s - now_s
 
+    def tell(self, now_s: float, at_s: float) -> None:
+        """GPUs will be taken at `at_s`. A notice that has lapsed counts no more; else the first one counts."""
+        told_s = now_s
+        if self.notice and now_s <= self.notice[1]:
+            told_s, at_s = self.notice[0], max(at_s, self.notice[1])
+        self.notice = told_s, at_s
+
     def preempt(self, now_s: float, checkpoint_interval_s: float, costs: MoveCosts) -> None:
         """Gives up all GPUs (settled before), and with `preempt=lose` the work since its last checkpoint."""
         self.num_preemptions += 1
-        has_saved = self.noticed_s + costs.save_s <= now_s
-        if costs.preempt == "lose" and now_s > self.anchor_s and not has_saved:
+        if costs.preempt == "lose" and now_s > self.anchor_s:
             since_s = math.fmod(now_s - self.anchor_s, checkpoint_interval_s)
+            if self.notice and self.notice[0] + costs.save_s <= now_s:
+                since_s = min(since_s, max(0.0, now_s - max(self.notice[1], self.notice[0] + costs.save_s)))
             lost_s = self.rate * since_s
             self.left_s += lost_s
             self.left_at_anchor_s += lost_s
@@ -156,7 +165,7 @@ class SimJob(Job):
 
     def stop(self, now_s: float) -> None:
         """Holds nothing from now on."""
-        self.noticed_s = math.inf
+        self.notice = None
         self.rate = self.joining_rate = 0.0
         self.anchor_s = now_s
         self.finish_s = math.inf

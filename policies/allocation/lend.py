@@ -69,7 +69,9 @@ class Lend:
             self._claims.clear()
         for each in self._claims:
             draft.wake_at(each.at_s)
-        self._train(view, draft, is_replica, sum(replica.num_gpus for replica in missing) + headroom)
+        shared = {"", jobs.training_pool}  # pools of replicas that may be where training is
+        rivals = [replica.num_gpus for replica in missing if not jobs.training_pool or replica.pool in shared]
+        self._train(view, draft, is_replica, sum(rivals) + headroom)
 
     # ---- claims
     def _due(self, view: ClusterView) -> list[tuple[Job, Claim]]:

@@ -103,12 +103,16 @@ class ByNode:
         is_wide = replica.num_gpus > self._space.max_node_gpus
         if self._hold(replica) or (mine and is_wide):
             return ()
-        on: dict[int, dict[Job, int]] = {node: {} for node in bits(self._nodes.open_mask)}
+        pools = self._nodes.pools
+        on: dict[int, dict[Job, int]] = {
+            node: {} for node in bits(self._nodes.open_mask) if replica.pool in ("", pools[node])
+        }
         for job, gpus in left.items():
             has, nodes = self._gang(job)
             if len(nodes) == 1 or gpus == has:  # of one that lies on several, and is to shrink, nobody knows where
                 for node, count in nodes:
-                    on[node][job] = min(count, gpus)
+                    if node in on:
+                        on[node][job] = min(count, gpus)
         victims = self._on_many(replica, left, most, on) if is_wide else self._on_one(replica, left, most, on)
         if victims:
             self._gangs |= self._release(self._space, victims, left)

@@ -75,6 +75,7 @@ class Service:
         self._num_ticks = 0
         for _ in range(spec.replicas):
             self._request(is_warm=True)
+        self._ask()  # scaling is asked from time 0 on, whatever else there is
         self._watch_arrivals()
         clock.call_at(0.0, self._tick, SAMPLE)
 
