@@ -18,8 +18,6 @@ from real_backend.options import LiveOptions, backend_of
 from real_backend.providers import CommandProvider, JoinProvider, LocalProvider, Provider, Site
 from real_backend.wall_clock import WallClock
 
-_LEAVE_S = 15.0
-
 
 class Runtime:
     """A clock, a door for agents, and a provider of them.

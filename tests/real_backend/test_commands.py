@@ -115,11 +115,12 @@ def test_settings_that_cant_be(tmp_path: Path, override: str, message: str) -> N
         ("models.mlp.lr=0", r"models\.mlp\.lr=0\.0: must be more than 0"),
     ],
 )
-def test_a_validation_measures_nothing_with_settings_that_cant_be(tmp_path: Path, override: str, message: str) -> None:
-    folder = tmp_path / "validation"
+def test_settings_that_cant_be_are_told_before_anything_is_measured(
+    tmp_path: Path, override: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("real_backend.calibration.calibrate", lambda *_, **__: pytest.fail("measures"))
     with pytest.raises(ValueError, match=message):
-        validate([composed([*SMALL, override])], folder)
-    assert not folder.exists()
+        validate([composed([*SMALL, override])], tmp_path)
 
 
 def test_a_profile_of_ours_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
