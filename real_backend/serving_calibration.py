@@ -35,7 +35,6 @@ from workloads.serving.fitting import DecodeRows, LlmFit, PrefillRows, check_row
 
 DTYPES = {"float32": 4, "bfloat16": 2}  # bytes
 STEPS_FILE = "serving_steps.csv"
-_BUSY_FRAC = 0.5  # a machine whose steps at one setting spread more does other things too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +146,7 @@ def calibrate_serving(
     torch.manual_seed(options.seed)
     module = Gpt(options.layers, options.width, options.heads, options.context, options.vocabulary)
     module = module.to(device, getattr(torch, options.dtype)).eval()
+    load, _, _ = os.getloadavg()
     one_thread = device == "cpu" and options.num_threads == 1
     console.print(f"measuring {len(options.settings)} settings of a GPT on {device}, {options.rounds} rounds")
     with console.status("a GPT") as status, threads(options.num_threads):
@@ -154,10 +154,12 @@ def calibrate_serving(
             module, options.settings, rounds=options.rounds, steps=options.steps, warmup=options.warmup,
             seed=options.seed, clock=time.thread_time if one_thread else time.perf_counter, say=status.update,
         )  # fmt: skip
-    profile = _profile(rows, module, options, device, command)
+    profile = _profile(rows, module, options, device, command, load)
     path = folder / f"{profile.name}.yaml"
     _write(profile, path, rows, folder / STEPS_FILE)
     _show(profile, rows, console)
+    if load + options.num_threads > (os.cpu_count() or 1):
+        console.print(f"other programs kept the CPUs busy (load {load:.1f}): steps are shorter on an idle machine")
     console.print(f"the profile is {path}", highlight=False, soft_wrap=True)
     return profile
 
@@ -172,7 +174,12 @@ def _rows_of(kind: str, settings: Sequence[Setting | ServingRow], step_s: np.nda
 
 
 def _profile(
-    rows: Sequence[ServingRow], module: Gpt, options: ServingCalibrationOptions, device: str, command: str
+    rows: Sequence[ServingRow],
+    module: Gpt,
+    options: ServingCalibrationOptions,
+    device: str,
+    command: str,
+    load: float,
 ) -> ServingProfile:
     step_s = np.array([row.median_s for row in rows])
     fits: dict[str, LlmFit] = {
@@ -196,6 +203,7 @@ def _profile(
             "date": datetime.now(UTC).date().isoformat(),
             "command": command,
             "settings": {name: value for name, value in asdict(options).items() if name != "name"},
+            "load": round(load, 1),  # of the machine by other programs, when it began
             "spread_frac": _rounded(_spread_frac(rows)),
             "notes": f"measured: up to {max(options.prompts)} prompts a prefill and {max(options.batches)} requests a "
             f"decode step, {lengths}; kv_tokens: {options.kv_gib:g} GiB at {options.bytes_per_token} bytes a token",
@@ -263,12 +271,8 @@ def _show(profile: ServingProfile, rows: Sequence[ServingRow], console: Console)
             highlight=False,
             soft_wrap=True,
         )
-    spread_frac = _spread_frac(rows)
-    busy = "; the machine does other things too: measure when it is idle" if spread_frac > _BUSY_FRAC else ""
     console.print(
-        f"steps at one setting: p90 is {spread_frac:.0%} over p10, in the median of settings{busy}",
-        highlight=False,
-        soft_wrap=True,
+        f"steps at one setting: p90 is {_spread_frac(rows):.0%} over p10, in the median of settings", highlight=False
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -175,7 +176,7 @@ def test_one_thread_is_timed_by_its_own_clock(
     assert machine.endswith("1 thread, its CPU time" if num_threads == 1 else "2 threads, wall time")
 
 
-def fake_steps(monkeypatch: pytest.MonkeyPatch, spread_frac: float = 0.1) -> dict[str, Any]:
+def fake_steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Measures what the forms say, exactly; returns what it will have been given."""
     given: dict[str, Any] = {}
 
@@ -183,8 +184,7 @@ def fake_steps(monkeypatch: pytest.MonkeyPatch, spread_frac: float = 0.1) -> dic
         given.update(rest, num_threads=torch.get_num_threads())
         times = [(each, fitted_step_s(TRUTH, each)) for each in settings]
         return [
-            ServingRow(each.kind, each.requests, each.length, 8, time_s, time_s, time_s * (1 + spread_frac))
-            for each, time_s in times
+            ServingRow(each.kind, each.requests, each.length, 8, time_s, time_s, time_s * 1.1) for each, time_s in times
         ]
 
     monkeypatch.setattr(serving_calibration, "measure_steps", measure)
@@ -221,11 +221,15 @@ def test_exact_steps_give_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(each.name for each in tmp_path.iterdir()) == ["gpt_cpu.yaml", "serving_steps.csv"]
 
 
-def test_a_busy_machine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_steps(monkeypatch, spread_frac=0.8)
+@pytest.mark.parametrize(("load", "is_said"), [(0.9, False), (1.1, True)])
+def test_a_busy_machine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: float, is_said: bool) -> None:
+    """One thread of two CPUs is taken for the measurement."""
+    fake_steps(monkeypatch)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     told, _ = calibrated(tmp_path, "serving.name=mine")
-    assert "80% over p10, in the median of settings; the machine does other things too" in told
-    assert load_serving_profile(tmp_path / "mine.yaml").provenance["spread_frac"] == pytest.approx(0.8)
+    assert (f"other programs kept the CPUs busy (load {load})" in told) == is_said
+    assert load_serving_profile(tmp_path / "mine.yaml").provenance["load"] == load
 
 
 def test_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
