@@ -37,6 +37,10 @@ class SensorRequests(RequestSource):
     def has_tokens(self) -> bool:
         return False
 
+    @property
+    def reads_until_s(self) -> float:
+        return self.duration_s
+
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
         phase_draws, jitter_draws = rng.spawn(2)
         period_s = 1.0 / self.rate_hz
