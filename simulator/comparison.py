@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from policies.registry import nearest
 from simulator.errors import RunError
 from simulator.run import Run
 
+_SERVICES = "services"
 MISSING = "–"  # of a label that a run doesn't have
 CONFIDENCE = 0.95
+_SERVED_ALIKE = 0.999  # of the share of requests that others serve: less is noted
 _UNITS = ((4 * 86_400.0, 86_400.0, "days"), (3600.0, 3600.0, "h"), (180.0, 60.0, "minutes"))  # from, unit, name
 
 
@@ -58,14 +61,17 @@ class Group:
 
     @property
     def name(self) -> str:
-        return " · ".join(self.labels.values()) or "all runs"
+        return " · ".join(starmap(spell_label, self.labels.items())) or "all runs"
 
     @property
     def all_runs(self) -> list[Run]:
         return [run for runs in self.runs.values() for run in runs]
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """A metric of summary.json, a seed; the mean where a seed has several runs."""
+        """A metric of summary.json (see `of_service` for those of a service), a seed.
+
+        The mean where a seed has several runs.
+        """
         return {seed: float(np.mean([_number(run, metric) for run in runs])) for seed, runs in self.runs.items()}
 
     def estimate(self, metric: str) -> Estimate:
@@ -74,7 +80,7 @@ class Group:
 
     def total(self, metric: str) -> int:
         """The sum over all runs, of a count."""
-        return sum(int(run.summary.get(metric) or 0) for run in self.all_runs)
+        return int(np.nansum([_number(run, metric) for run in self.all_runs]))
 
     @property
     def finished_frac(self) -> float:
@@ -82,14 +88,25 @@ class Group:
         return self.total("num_finished") / submitted if submitted else math.nan
 
 
-def difference(group: Group, base: Group, metric: str) -> Estimate:
-    """Mean of `group` − `base` over the seeds that both have: paired, since a seed means the same jobs in both.
+def spell_label(name: str, value: str) -> str:
+    """A policy or group by its name alone; an option such as `scaling.target` with its last part: `target=8`."""
+    group, _, option = name.rpartition(".")
+    return f"{option}={value}" if group else value
 
-    Seeds whose jobs differ in the two are left out. Pairing is what common random numbers are for: see Law, Simulation
-    Modeling and Analysis, section 11.2.
+
+def of_service(name: str, metric: str) -> str:
+    """How `Group` knows a metric of a service: `services.NAME.METRIC`, as it lies in summary.json."""
+    return f"{_SERVICES}.{name}.{metric}"
+
+
+def difference(group: Group, base: Group, metric: str) -> Estimate:
+    """Mean of `group` − `base` over the seeds that both have: paired, since a seed means the same demand in both.
+
+    Seeds whose jobs or requests differ in the two are left out. Pairing is what common random numbers are for: see Law,
+    Simulation Modeling and Analysis, section 11.2.
     """
     mine, theirs = group.by_seed(metric), base.by_seed(metric)
-    seeds = [seed for seed in mine if seed in theirs and _hashes(group, seed) == _hashes(base, seed)]
+    seeds = [seed for seed in mine if seed in theirs and _demand(group, seed) == _demand(base, seed)]
     return Estimate.of(np.array([mine[seed] - theirs[seed] for seed in seeds]))
 
 
@@ -106,6 +123,17 @@ class Comparison:
     def num_seeds(self) -> int:
         """The fewest of any group."""
         return min(len(group.runs) for group in self.groups)
+
+    @cached_property
+    def has_jobs(self) -> bool:
+        """Whether any run has jobs to train; else there is no JCT to tell."""
+        return any(group.total("num_submitted") for group in self.groups) or not self.services
+
+    @cached_property
+    def services(self) -> list[str]:
+        """The names of all services, in the order of the runs."""
+        runs = (run for group in self.groups for run in group.all_runs)
+        return list(dict.fromkeys(name for run in runs for name in run.summary.get(_SERVICES) or {}))
 
 
 def compare(
@@ -133,13 +161,21 @@ def compare(
     _note_seeds(groups, notes)
     _note_averages(kept, labels, by, notes)
     _note_unfinished(groups, notes)
-    return Comparison(by, groups, baselines, notes)
+    comparison = Comparison(by, groups, baselines, notes)
+    _note_unserved(comparison)
+    return comparison
 
 
 def unit_of(times_s: Iterable[float]) -> tuple[float, str]:
     """(seconds in it, its name): the unit in which these times are told side by side."""
     most_s = max((time_s for time_s in times_s if math.isfinite(time_s)), default=0.0)
     return next(((unit_s, unit) for from_s, unit_s, unit in _UNITS if most_s >= from_s), (1.0, "s"))
+
+
+def fine_unit_of(times_s: Iterable[float]) -> tuple[float, str]:
+    """The same for times that may be short: milliseconds below a second."""
+    kept = [time_s for time_s in times_s if math.isfinite(time_s)]
+    return (1e-3, "ms") if max(kept, default=0.0) < 1.0 else unit_of(kept)
 
 
 def flat_labels(labels: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -155,12 +191,20 @@ def flat_labels(labels: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _number(run: Run, metric: str) -> float:
-    value = run.summary.get(metric)
+    """A metric of a run, or with a dotted name one of a service; nan where there is none."""
+    path, _, key = metric.rpartition(".")  # a service's name may have dots, a metric has none
+    of = (run.summary.get(_SERVICES) or {}).get(path.removeprefix(f"{_SERVICES}."), {}) if path else run.summary
+    value = of.get(key)
     return math.nan if value is None else float(value)
 
 
-def _hashes(group: Group, seed: int) -> set[Any]:
-    return {run.summary.get("workload_hash") for run in group.runs[seed]}
+def _demand(group: Group, seed: int) -> tuple[set[Any], set[Any]]:
+    """What was asked of the runs of a seed: (jobs, requests); alike in two groups if they can be compared."""
+    requests = set()
+    for run in group.runs[seed]:
+        came = {name: of.get("num_requests") for name, of in (run.summary.get(_SERVICES) or {}).items()}
+        requests.add(json.dumps(came, sort_keys=True))
+    return {run.summary.get("workload_hash") for run in group.runs[seed]}, requests
 
 
 def _seed(run: Run) -> int:
@@ -173,7 +217,7 @@ def _without_duplicates(runs: list[Run], notes: list[str]) -> list[Run]:
         key = json.dumps([flat_labels(run.labels), _seed(run)], sort_keys=True)
         first = kept.setdefault(key, run)
         if first is not run:
-            measures = ("workload_hash", "jct_mean_s", "cost_usd", "num_finished")
+            measures = ("workload_hash", "jct_mean_s", "cost_usd", "num_finished", _SERVICES)
             same = all(first.summary.get(name) == run.summary.get(name) for name in measures)
             why = "the same run twice" if same else "but other results: they differ in something that is no label"
             notes.append(f"{run.folder} is left out: same labels and seed as {first.folder} ({why})")
@@ -226,19 +270,22 @@ def _baselines(groups: Sequence[Group], baseline: Mapping[str, str] | None) -> l
 
 
 def _note_workloads(groups: Sequence[Group], runs: Sequence[Run], notes: list[str]) -> None:
-    names = list(dict.fromkeys(str(run.labels["workload"]) for run in runs if "workload" in run.labels))
-    if len(names) > 1:
-        notes.append(f"the workloads differ ({', '.join(names)}): rows of different workloads can't be compared")
-        return
+    for label, what in (("workload", "workloads"), ("requests", "requests")):
+        names = list(dict.fromkeys(str(run.labels[label]) for run in runs if label in run.labels))
+        if len(names) > 1:
+            notes.append(f"the {what} differ ({', '.join(names)}): rows of different {what} can't be compared")
+            return
     for seed in sorted({seed for group in groups for seed in group.runs}):
         of_seed = [group for group in groups if seed in group.runs]
-        other = [group.name for group in of_seed if _hashes(group, seed) != _hashes(of_seed[0], seed)]
-        if other:
-            notes.append(
-                f"the jobs of seed {seed} differ between {of_seed[0].name} and {', '.join(other)}: "
-                "these rows can't be compared"
-            )
-            return
+        for part, what in enumerate(("jobs", "requests")):
+            first = _demand(of_seed[0], seed)[part]
+            other = [group.name for group in of_seed if _demand(group, seed)[part] != first]
+            if other:
+                notes.append(
+                    f"the {what} of seed {seed} differ between {of_seed[0].name} and {', '.join(other)}: "
+                    "these rows can't be compared"
+                )
+                return
 
 
 def _note_seeds(groups: Sequence[Group], notes: list[str]) -> None:
@@ -267,7 +314,7 @@ def _note_averages(
 
 
 def _note_unfinished(groups: Sequence[Group], notes: list[str]) -> None:
-    most = max((group.finished_frac for group in groups), default=math.nan)
+    most = max((group.finished_frac for group in groups if group.total("num_submitted")), default=math.nan)
     for group in groups:
         if group.finished_frac < most:
             age_s = group.estimate("jct_lower_bound_mean_s").mean
@@ -276,3 +323,16 @@ def _note_unfinished(groups: Sequence[Group], notes: list[str]) -> None:
                 f"{group.name} finished {group.total('num_finished'):,} of {group.total('num_submitted'):,} jobs, "
                 f"fewer than others: its JCT leaves out the rest ({bound})"
             )
+
+
+def _note_unserved(comparison: Comparison) -> None:
+    for name in comparison.services:
+        counts = [[group.total(of_service(name, each)) for each in ("num_served", "num_requests")]
+                  for group in comparison.groups]  # fmt: skip
+        most = max((served / came for served, came in counts if came), default=0.0)
+        for group, (served, came) in zip(comparison.groups, counts, strict=True):
+            if served < _SERVED_ALIKE * most * came:
+                comparison.notes.append(
+                    f"{group.name} served {served:,} of {came:,} requests of {name}, fewer than others: "
+                    "its latencies leave out the rest"
+                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from rich.table import Table
 
 _QUIET_S = 1.0  # of wall time: a shorter run shows no bar
 _HOUR_S = 3600.0
+_MOST_IN_ROWS = 2  # services that are told in rows of their own, each number in one
+_FEW_DAYS = 3.0  # shorter runs are told in hours
 Rows = list[tuple[str, str]]
 
 
@@ -22,10 +25,11 @@ class ProgressBar:
 
     Args:
         unit, unit_s: of the time that is shown beside them.
+        until_s: when a run without jobs is over, about; what is shown then is time alone. inf: nobody knows.
     """
 
-    def __init__(self, is_wanted: bool, unit: str = "day", unit_s: float = 86400.0) -> None:
-        self._unit, self._unit_s = unit, unit_s
+    def __init__(self, is_wanted: bool, unit: str = "day", unit_s: float = 86400.0, until_s: float = math.inf) -> None:
+        self._unit, self._unit_s, self._until_s = unit, unit_s, until_s
         self._is_wanted = is_wanted and sys.stderr.isatty()
         self._begin_s = time.monotonic()
         self._bar: Progress | None = None
@@ -46,22 +50,47 @@ class ProgressBar:
         if not self._is_wanted or time.monotonic() - self._begin_s < _QUIET_S:
             return
         if not self._bar:
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("jobs, {task.fields[time]}"))
-            self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
-            self._bar.add_task("", total=num_jobs, time="")
+            counted = (MofNCompleteColumn(), TextColumn("jobs,")) if num_jobs else ()
+            columns = (BarColumn(), *counted, TextColumn("{task.fields[time]}"), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            total = num_jobs or (self._until_s if self._until_s < math.inf else None)
+            self._bar.add_task("", total=total, time="")
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=num_done, time=f"{self._unit} {now_s / self._unit_s:.1f}")
+        done = num_done if num_jobs else min(now_s, self._until_s)
+        self._bar.update(self._bar.task_ids[0], completed=done, time=self.spell_time(now_s, alone=not num_jobs))
+
+    def spell_time(self, now_s: float, *, alone: bool = False) -> str:
+        """`day 1.5`; where time is all there is to see, hours if the run is short, and of how many."""
+        unit, unit_s = self._unit, self._unit_s
+        if not alone:
+            return f"{unit} {now_s / unit_s:.1f}"
+        if unit_s > _HOUR_S and self._until_s < _FEW_DAYS * unit_s:
+            unit, unit_s = "hour", _HOUR_S
+        end = f" of {self._until_s / unit_s:,.1f}" if self._until_s < math.inf else ""
+        return f"{unit} {now_s / unit_s:,.1f}{end}"
 
 
 def show_table(summary: Mapping[str, Any], title: str) -> None:
     """The main figures of a run on stdout."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(show_header=False)
     for what, how_much in rows(summary):
         table.add_row(what, how_much)
     console = Console()
+    console.print(title, style="italic", markup=False, highlight=False)  # as wide as there is room, unlike a table's
     console.print(table, highlight=False)
+    if len(summary.get("services") or {}) > _MOST_IN_ROWS:
+        console.print(_service_table(summary["services"]), highlight=False)
     for note in summary["notes"]:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def size(summary: Mapping[str, Any]) -> str:
+    """How much was simulated."""
+    services = summary.get("services") or {}
+    parts = [f"{summary['num_submitted']:,} jobs"] if summary["num_submitted"] or not services else []
+    if services:
+        parts.append(f"{sum(of['num_requests'] for of in services.values()):,} requests")
+    return " and ".join(parts)
 
 
 def line(summary: Mapping[str, Any]) -> str:
@@ -99,11 +128,38 @@ def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
         ("preemptions, rescales", f"{summary['num_preemptions']:,}, {summary['num_rescales']:,}"),
         ("decisions", f"{summary['num_decisions']:,}"),
     ]
-    for name, of in (summary.get("services") or {}).items():
+    services = summary.get("services") or {}
+    for name, of in services.items() if len(services) <= _MOST_IN_ROWS else ():
         told += [(f"{name}: {what}", how_much) for what, how_much in _service_rows(of)]
     for name, of in (summary.get("routed") or {}).items():
         told += [(f"{name}: {what}", how_much) for what, how_much in _routed_rows(of)]
     return told
+
+
+def _service_table(services: Mapping[str, Any]) -> Table:
+    """A row a service, where there are many."""
+    table = Table()
+    has_tokens = any("ttft_p99_s" in of for of in services.values())
+    headings = ["service", "served", "not served", "p50", "p99", *["TTFT p99"] * has_tokens]
+    headings += ["SLO", "replicas", "cost", "a thousand"]
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "service" else "right")
+    for name, of in services.items():
+        per_1k = of["cost_per_1k_requests_usd"]
+        cells = {
+            "service": name,
+            "served": f"{of['num_served']:,}",
+            "not served": f"{of['num_requests'] - of['num_served']:,}",
+            "p50": _seconds(of["latency_p50_s"]),
+            "p99": _seconds(of["latency_p99_s"]),
+            "TTFT p99": _seconds(of.get("ttft_p99_s")),
+            "SLO": _percent(of["slo_attainment_frac"]),
+            "replicas": f"{of['replicas_mean']:,.1f}",
+            "cost": f"${of['cost_usd']:,.2f}",
+            "a thousand": "–" if per_1k is None else f"${per_1k:,.4f}",
+        }
+        table.add_row(*(cells[heading] for heading in headings))
+    return table
 
 
 def _service_rows(of: Mapping[str, Any]) -> Rows:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import signal
 import threading
 import time
@@ -19,17 +20,18 @@ from omegaconf import OmegaConf
 
 from simulator.catalogue import price_notes
 from simulator.config import GROUPS, RunConfig, Setup, read_config
-from simulator.console import ProgressBar, line, show_table
+from simulator.console import ProgressBar, line, show_table, size
 from simulator.environment import write_environment
 from simulator.errors import ConfigError
 from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
-from simulator.simulation import Simulation
+from simulator.simulation import Scenario, Simulation
 from simulator.summary import write_json
 
 CONFIG = "config.yaml"
 _SHOWN = ("allocation", "placement", "scaling", "workload")
+_LONGEST = 40  # characters of a label's value, in a run's name
 _NOT_KEPT = ("progress", "resume")  # settings that change nothing in a run
 
 
@@ -58,8 +60,9 @@ class Job:
     @property
     def name(self) -> str:
         """What stands out of its labels."""
-        shown = {label: value for label, value in self.labels.items() if label in _SHOWN or label not in GROUPS}
-        return " ".join(f"{label}={value}" for label, value in shown.items())
+        shown = {label: str(value) for label, value in self.labels.items() if label in _SHOWN or label not in GROUPS}
+        short = {label: f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text for label, text in shown.items()}
+        return " ".join(f"{label}={text}" for label, text in short.items())
 
 
 def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
@@ -84,10 +87,10 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
     begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
     with signals() as stopper:
         trace = setup.load()
-        if not job.in_sweep:
+        if not job.in_sweep and len(trace.jobs):
             print(trace.report)
-        with ProgressBar(config.progress) as bar:
-            scenario = setup.scenario(trace)
+        scenario = setup.scenario(trace)
+        with ProgressBar(config.progress, until_s=requests_until_s(scenario)) as bar:
             simulation = Simulation(scenario, job.folder, bar)
             (job.folder / CONFIG).write_text(text, encoding="utf-8")
             on_start()
@@ -111,7 +114,13 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         print(f"{job.folder}: {line(summary)}")
     else:
         show_table(summary, job.name)
-        print(f"{len(trace.jobs):,} jobs in {wall_s:.1f} s; the run is in {job.folder}")
+        print(f"{size(summary)} in {wall_s:.1f} s; the run is in {job.folder}")
+
+
+def requests_until_s(scenario: Scenario) -> float:
+    """When the last service's requests are over, or the run ends; inf where nobody knows."""
+    until_s = max((plan.requests.until_s for plan in scenario.services), default=math.inf)
+    return min(until_s, scenario.horizon_s)
 
 
 def is_done(folder: Path, config_text: str) -> bool:

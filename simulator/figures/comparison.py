@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.comparison import Comparison, Group, unit_of
-from simulator.figures.labels import Look, label_points
-from simulator.figures.run import shown_until_s
+from simulator.comparison import Comparison, Group, fine_unit_of, of_service, spell_label, unit_of
+from simulator.figures.distributions import draw_distributions
+from simulator.figures.labels import Look
+from simulator.figures.run import draw_gpus, shown_until_s
+from simulator.figures.scatter import Measure, draw_scatter, drawable
+from simulator.figures.services import MOST_SERVICES, file_names
 from simulator.figures.spelling import spell_bucket, spell_usd
-from simulator.figures.style import (
-    BLUE,
-    DASHES,
-    GREY,
-    INK,
-    MARKERS,
-    ORANGE,
-    PALETTE,
-    count_ticks,
-    curve,
-    label_durations,
-    new_figure,
-    save,
-    staircase,
-)
+from simulator.figures.style import DASHES, GREY, MARKERS, ORANGE, PALETTE, count_ticks, new_figure, save, staircase
+from simulator.run import Run
 from simulator.timeline import Steps, Timeline
 from workloads.figure import time_unit
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+_WORDS = {"ttft": "TTFT", "latency": "latency"}
+_PER_1K = "cost_per_1k_requests_usd"
 _MOST_ROWS = 16
 
 
 def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes cost_vs_jct, jct_cdf and over_time, each as .png and .svg; returns their paths.
+    """Writes cost_vs_jct, jct_cdf and over_time, and for each service NAME cost_vs_latency-NAME and latency_cdf-NAME.
+
+    Each as .png and .svg; returns their paths. What there is nothing of isn't drawn.
 
     Raises:
         RunError: a run whose tables can't be read.
     """
     looks = _looks(comparison)
     paths = _draw_cost(comparison, looks, folder)
-    paths += _draw_cdf(comparison, looks, folder)
+    paths += _draw_jct(comparison, looks, folder)
+    files = dict(zip(comparison.services, file_names(comparison.services), strict=True))
+    for name in comparison.services[:MOST_SERVICES]:
+        paths += _draw_service(comparison, looks, name, files[name], folder)
     return paths + _draw_over_time(comparison, folder)
-
-
-def pareto(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Rows of the points that no other beats in both (less is better), by rising x."""
-    best, rows = math.inf, []
-    for row in np.lexsort((y, x)):
-        if y[row] < best:
-            best = y[row]
-            rows.append(int(row))
-    return np.array(rows, np.int64)
 
 
 def _looks(comparison: Comparison) -> list[Look]:
@@ -70,16 +51,18 @@ def _looks(comparison: Comparison) -> list[Look]:
     for group in comparison.groups:
         colour = values[colour_by].index(group.labels[colour_by]) if colour_by else 0
         shape = values[shape_by].index(group.labels[shape_by]) if shape_by else 0
-        said = " · ".join(value for name, value in group.labels.items() if name != shape_by) or group.name
-        spelt = group.labels[shape_by] if shape_by else ""
+        told = (spell_label(name, value) for name, value in group.labels.items() if name != shape_by)
+        said = " · ".join(told) or group.name
+        spelt = spell_label(shape_by, group.labels[shape_by]) if shape_by else ""
         marker, dash = MARKERS[shape % len(MARKERS)], DASHES[shape % len(DASHES)]
         looks.append(Look(PALETTE[colour % len(PALETTE)], marker, dash, said, spelt))
     return looks
 
 
 def _title(comparison: Comparison) -> str:
-    workloads = dict.fromkeys(str(run.labels.get("workload", "")) for g in comparison.groups for run in g.all_runs)
-    names = ", ".join(name for name in workloads if name)
+    runs = [run for group in comparison.groups for run in group.all_runs]
+    given = dict.fromkeys(str(run.labels.get(label, "")) for label in ("workload", "requests") for run in runs)
+    names = ", ".join(name for name in given if name not in ("", "none"))
     return f" ({names})" if names else ""
 
 
@@ -90,101 +73,84 @@ def _seeds(comparison: Comparison) -> str:
 
 
 def _draw_cost(comparison: Comparison, looks: Sequence[Look], folder: Path) -> list[Path]:
-    jct, cost = ([group.estimate(name) for group in comparison.groups] for name in ("jct_mean_s", "cost_usd"))
-    drawn = [k for k in range(len(looks)) if jct[k].num and cost[k].num]
+    drawn = drawable(comparison, "jct_mean_s", "cost_usd")
     if not drawn:
         return []
-    unit_s, unit = unit_of([jct[k].mean for k in drawn])
-    x, y = np.array([cost[k].mean for k in drawn]), np.array([jct[k].mean / unit_s for k in drawn])
-    dx = np.nan_to_num([cost[k].half_width for k in drawn])
-    dy = np.nan_to_num([jct[k].half_width / unit_s for k in drawn])
-    intervals = ", bars: 95% confidence" if comparison.num_seeds > 1 else ""
-    subtitle = f"Down and left is better; {_seeds(comparison)}{intervals}; ringed: on the Pareto frontier"
-    with new_figure(8.6, 5.6, f"Cost against mean JCT{_title(comparison)}", subtitle) as figure:
-        ax = figure.subplots()
-        front = pareto(x, y)
-        ax.step(x[front], y[front], where="post", color=GREY, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
-        for i, k in enumerate(drawn):
-            look = looks[k]
-            bars: Any = {"xerr": dx[i] or None, "yerr": dy[i] or None}
-            ax.errorbar(x[i], y[i], **bars, fmt="none", ecolor=look.colour, elinewidth=1.1, capsize=2.5, alpha=0.5)
-            ring = {"markeredgecolor": INK, "markeredgewidth": 1.6, "zorder": 4} if i in front else {"zorder": 3}
-            edge = {"markeredgecolor": "white", "markeredgewidth": 0.9}
-            ax.plot(x[i], y[i], look.marker, color=look.colour, markersize=8.5, **(edge | ring))  # type: ignore[arg-type]
-        shapes = {look.shape: look.marker for look in looks}
-        if len(shapes) > 1:
-            for shape, marker in shapes.items():
-                ax.plot([], [], marker, color=GREY, markersize=7.5, label=shape)
-            ax.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
-        ax.set(xlabel="cost (USD)", ylabel=f"mean JCT ({unit})")
-        _scale(ax, "x", x - dx, x + dx, pad=0.13)
-        _scale(ax, "y", y - dy, y + dy, pad=0.12)
-        _ticks(ax, spell_usd)
-        segments = [((x[i] - dx[i], y[i]), (x[i] + dx[i], y[i])) for i in range(len(x)) if dx[i]]
-        segments += [((x[i], y[i] - dy[i]), (x[i], y[i] + dy[i])) for i in range(len(x)) if dy[i]]
-        corners = [(x[b], y[a]) for a, b in pairwise(front)]
-        for a, b, corner in zip(front[:-1], front[1:], corners, strict=True):
-            segments += [((x[a], y[a]), corner), (corner, (x[b], y[b]))]
-        points = list(zip(x.tolist(), y.tolist(), strict=True))
-        label_points(figure, ax, points, [looks[k] for k in drawn], segments)
+    unit_s, unit = unit_of([comparison.groups[k].estimate("jct_mean_s").mean for k in drawn])
+    with new_figure(8.6, 5.6, f"Cost against mean JCT{_title(comparison)}", _scatter_subtitle(comparison)) as figure:
+        cost = Measure("cost_usd", "cost (USD)", spell=spell_usd)
+        jct = Measure("jct_mean_s", f"mean JCT ({unit})", 1 / unit_s)
+        draw_scatter(figure, figure.subplots(), comparison, looks, cost, jct)
         return save(figure, folder, "cost_vs_jct")
 
 
-def _scale(ax: Axes, which: str, low: np.ndarray, high: np.ndarray, pad: float) -> None:
-    """Limits with room for names; logarithmic where the values differ by a lot."""
-    least, most = float(low.min()), float(high.max())
-    if least > 0 and most / least > 6:
-        ratio = (most / least) ** pad
-        ax.set(**{f"{which}scale": "log", f"{which}lim": (least / ratio, most * ratio)})
-    else:
-        room = pad * (most - least) or 0.1 * abs(most) or 1.0
-        start = max(0.0, least - room) if least >= 0 else least - room
-        ax.set(**{f"{which}lim": (start, most + room)})
+def _scatter_subtitle(comparison: Comparison) -> str:
+    intervals = ", bars: 95% confidence" if comparison.num_seeds > 1 else ""
+    return f"Down and left is better; {_seeds(comparison)}{intervals}; ringed: on the Pareto frontier"
 
 
-def _ticks(ax: Axes, spell: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _draw_jct(comparison: Comparison, looks: Sequence[Look], folder: Path) -> list[Path]:
+    jct_s = {k: each for k, each in ((k, _jct_s(group)) for k, group in enumerate(comparison.groups)) if len(each)}
+    if not jct_s:
+        return []
+    drawn = {k: np.unique(each, return_counts=True) for k, each in jct_s.items()}
+    low_s = max(1.0, min(float(np.percentile(each, 1)) for each in jct_s.values()))
+    subtitle = f"Finished jobs of {_seeds(comparison)}; up and left is better"
+    title = f"JCT by policy{_title(comparison)}"
+    return draw_distributions(drawn, looks, low_s, "jobs", "JCT", title, subtitle, folder, "jct_cdf")
 
-    for axis, formatter in ((ax.xaxis, lambda value, _: spell(value)), (ax.yaxis, lambda value, _: f"{value:,.10g}")):
-        axis.set_major_formatter(FuncFormatter(formatter))
-        if axis.get_scale() == "log":
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_minor_formatter(NullFormatter())
+
+def _draw_service(comparison: Comparison, looks: Sequence[Look], name: str, file: str, folder: Path) -> list[Path]:
+    """Of time to first token where the service has tokens, else of latency."""
+    metric = "ttft" if drawable(comparison, of_service(name, "ttft_p99_s")) else "latency"
+    paths = _draw_service_cost(comparison, looks, name, metric, file, folder)
+    counts = {k: _counts(group, name, metric) for k, group in enumerate(comparison.groups)}
+    drawn = {k: each for k, each in counts.items() if len(each[0])}
+    if not drawn:
+        return paths
+    low_s = min(float(seconds[count.cumsum().searchsorted(0.01 * count.sum())]) for seconds, count in drawn.values())
+    subtitle = f"Answered requests of {_seeds(comparison)}; up and left is better"
+    title = f"{name}: {_WORDS[metric]} by policy{_title(comparison)}"
+    return paths + draw_distributions(
+        drawn, looks, low_s, "requests", _WORDS[metric], title, subtitle, folder, f"latency_cdf-{file}"
+    )
 
 
-def _draw_cdf(comparison: Comparison, looks: Sequence[Look], folder: Path) -> list[Path]:
-    jct_s = [_jct_s(group) for group in comparison.groups]
-    drawn = [k for k in range(len(looks)) if len(jct_s[k])]
+def _draw_service_cost(
+    comparison: Comparison, looks: Sequence[Look], name: str, metric: str, file: str, folder: Path
+) -> list[Path]:
+    """Cost, or without prices GPU time, against p99, and against the share of requests that were late."""
+    p99, attained = of_service(name, f"{metric}_p99_s"), of_service(name, "slo_attainment_frac")
+    cost = Measure(of_service(name, _PER_1K), "cost of a thousand requests (USD)", spell=lambda usd: f"${usd:,.10g}")
+    if not any(group.estimate(cost.metric).mean > 0 for group in comparison.groups):
+        cost = Measure(of_service(name, "gpu_held_h"), "GPU-hours held")
+    drawn = drawable(comparison, p99, attained, cost.metric)
     if not drawn:
         return []
-    low_s = max(1.0, min(float(np.percentile(jct_s[k], 1)) for k in drawn))
-    high_s = max(max(float(jct_s[k].max()) for k in drawn), 10 * low_s)
-    subtitle = f"Finished jobs of {_seeds(comparison)}; up and left is better"
-    shapes = {look.shape: look.dash for look in looks}
-    with new_figure(10, 4.9, f"JCT by policy{_title(comparison)}", subtitle) as figure:
-        whole, tail = figure.subplots(1, 2)
-        for k in drawn:
-            x, y = curve(jct_s[k], low_s)
-            style: Any = {"color": looks[k].colour, "linestyle": looks[k].dash, "linewidth": 1.7, "where": "post"}
-            whole.step(x, y, **style)
-            ordered = np.sort(jct_s[k])
-            at = np.unique(np.geomspace(1, len(ordered), 600).astype(np.int64))  # the k-th longest
-            tail.step(ordered[-at], 100 * at / len(ordered), color=looks[k].colour, linestyle=looks[k].dash,
-                      linewidth=1.7, where="pre")  # fmt: skip
-        whole.set(title="All", ylabel="share of jobs at most this long (%)", ylim=(0, 103))
-        fewest = 100 / max(len(jct_s[k]) for k in drawn)
-        tail.set(title="The longest", ylabel="share of jobs longer (%)", yscale="log", ylim=(max(fewest, 1e-3), 100))
-        _ticks(tail, str)
-        for ax in (whole, tail):
-            ax.set(xlabel="JCT", xscale="log", xlim=(low_s, 1.3 * high_s))
-            label_durations(ax.xaxis, low_s, high_s)
-        for look in {look.name: look for look in looks}.values():
-            tail.plot([], [], color=look.colour, linewidth=2.2, label=look.name)
-        if len(shapes) > 1:
-            for shape, dash in shapes.items():
-                tail.plot([], [], color=GREY, linestyle=dash, linewidth=1.7, label=shape)
-        figure.legend(*tail.get_legend_handles_labels(), loc="outside right center", fontsize=9)
-        return save(figure, folder, "jct_cdf")
+    unit_s, unit = fine_unit_of([comparison.groups[k].estimate(p99).mean for k in drawn])
+    what = "cost" if _PER_1K in cost.metric else "GPU time"
+    title = f"{name}: {what} against {_WORDS[metric]}{_title(comparison)}"
+    with new_figure(12.4, 5.2, title, _scatter_subtitle(comparison)) as figure:
+        left, right = figure.subplots(1, 2)
+        late = Measure(attained, "requests not in time (%)", -100.0, 100.0)
+        draw_scatter(figure, left, comparison, looks, cost, Measure(p99, f"{_WORDS[metric]} p99 ({unit})", 1 / unit_s),
+                     legend=False)  # fmt: skip
+        draw_scatter(figure, right, comparison, looks, cost, late)
+        return save(figure, folder, f"cost_vs_latency-{file}")
+
+
+def _counts(group: Group, service: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """(times, how many requests took each), of all seeds."""
+    parts = []
+    for run in group.all_runs:
+        if service in (run.summary.get("services") or {}):
+            table = run.columns("latencies", "service", "metric", "seconds", "num_requests")
+            kept = (table["service"] == service) & (table["metric"] == metric)
+            parts.append((table["seconds"][kept], table["num_requests"][kept]))
+    if not parts:
+        return np.zeros(0), np.zeros(0, np.int64)
+    seconds, at = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
+    return seconds, np.bincount(at, np.concatenate([part[1] for part in parts]), len(seconds)).astype(np.int64)
 
 
 def _jct_s(group: Group) -> np.ndarray:
@@ -202,7 +168,8 @@ def _draw_over_time(comparison: Comparison, folder: Path) -> list[Path]:
     groups = comparison.groups[:_MOST_ROWS]
     common = set.intersection(*(set(group.runs) for group in groups))
     seed = min(common, default=None)
-    lines = [Timeline.of(group.runs[min(group.runs) if seed is None else seed][0]) for group in groups]
+    runs = [group.runs[min(group.runs) if seed is None else seed][0] for group in groups]
+    lines = [Timeline.of(run) for run in runs]
     until_s = max(map(shown_until_s, lines))
     unit_s, unit = time_unit(until_s)
     edges_s = np.linspace(0.0, until_s, 501)
@@ -211,30 +178,62 @@ def _draw_over_time(comparison: Comparison, folder: Path) -> list[Path]:
     left_out = len(comparison.groups) - len(groups)
     more = f"; {left_out} more policies are not shown" if left_out else ""
     subtitle = f"Means over {spell_bucket(until_s / 500)}, {of}; same scales in all rows{more}"
+    queues = _queues(comparison, groups, lines, runs)
     height_in = 1.5 + 0.92 * len(groups)
-    with new_figure(10, height_in, f"GPUs and queue over time{_title(comparison)}", subtitle, h_pad=0.05) as figure:
-        axes = figure.subplots(len(groups), 2, sharex=True, sharey="col", squeeze=False)
-        for (gpus, queue), group, line in zip(axes, groups, lines, strict=True):
-            held, ready, waiting = (steps.means(edges_s) for steps in (line.held, line.ready, line.queue))
-            staircase(gpus, held, x, BLUE)
-            gpus.stairs(ready, x, baseline=None, color=INK, linewidth=1.3)
-            staircase(queue, waiting, x, ORANGE)
-            peak = line.queue.max(line.end_s)
-            mean = line.queue.integral(0.0, line.end_s) / max(line.end_s, 1e-9)
-            queue.text(0.995, 0.93, f"mean {mean:,.3g}, peak {peak:,.0f}", transform=queue.transAxes, ha="right",
-                       va="top", fontsize=8, color=GREY)  # fmt: skip
+    with new_figure(7 + 3 * len(queues), height_in, f"GPUs and queues over time{_title(comparison)}", subtitle,
+                    h_pad=0.05) as figure:  # fmt: skip
+        axes = figure.subplots(len(groups), 1 + len(queues), sharex=True, sharey="col", squeeze=False)
+        for row, (group, line) in enumerate(zip(groups, lines, strict=True)):
+            gpus = axes[row, 0]
+            draw_gpus(gpus, line, edges_s, unit_s)
             gpus.set_ylabel(group.name.replace(" · ", "\n"), rotation=0, ha="right", va="center", fontweight="bold")
-            for ax in (gpus, queue):
-                count_ticks(ax.yaxis)
-                ax.yaxis.get_major_locator().set_params(nbins=3)
+            for ax, queue in zip(axes[row, 1:], queues.values(), strict=True):
+                staircase(ax, queue[row].means(edges_s), x, ORANGE)
+                peak = queue[row].max(line.end_s)
+                mean = queue[row].integral(0.0, line.end_s) / max(line.end_s, 1e-9)
+                ax.text(0.995, 0.93, f"mean {mean:,.3g}, peak {peak:,.0f}", transform=ax.transAxes, ha="right",
+                        va="top", fontsize=8, color=GREY)  # fmt: skip
+            for ax in axes[row]:
+                count_ticks(ax.yaxis, most=3)
                 ax.set_xlim(0, x[-1])
         axes[0, 0].set_ylim(0, 1.12 * _top([steps for line in lines for steps in (line.held, line.ready)], edges_s))
-        axes[0, 1].set_ylim(0, 1.12 * _top([line.queue for line in lines], edges_s))  # shared by all rows
-        axes[0, 0].set_title("GPUs held (blue) and ready (black)")
-        axes[0, 1].set_title("Jobs waiting")
+        axes[0, 0].set_title(_held_title(lines))
+        for ax, (what, queue) in zip(axes[0, 1:], queues.items(), strict=True):
+            ax.set_ylim(0, 1.12 * _top(queue, edges_s))  # shared by all rows
+            ax.set_title(what)
         for ax in axes[-1]:
             ax.set_xlabel(f"time ({unit})")
         return save(figure, folder, "over_time")
+
+
+def _held_title(lines: Sequence[Timeline]) -> str:
+    has_services = any(line.serving.value.any() for line in lines)
+    has_jobs = any(line.active.value.any() for line in lines)
+    if not has_services:
+        return "GPUs held (blue) and ready (black)"
+    return "GPUs (jobs blue, services green)" if has_jobs else "GPUs of services (green) and ready (black)"
+
+
+def _queues(
+    comparison: Comparison, groups: Sequence[Group], lines: Sequence[Timeline], runs: Sequence[Run]
+) -> dict[str, list[Steps]]:
+    """What waits, by row: jobs, and requests of all services as they were sampled."""
+    queues = {"Jobs waiting": [line.queue for line in lines]} if comparison.has_jobs else {}
+    if comparison.services:
+        queues["Requests waiting"] = [_requests_waiting(run) for run in runs]
+    return queues
+
+
+def _requests_waiting(run: Run) -> Steps:
+    if not run.facts.get("services"):
+        return Steps.of(np.zeros(0), np.zeros(0))
+    samples = run.columns("service_metrics", "service", "time_s", "queue_length")
+    time_s, change = [], []
+    for index in np.unique(samples["service"]):
+        mine = samples["service"] == index
+        time_s.append(samples["time_s"][mine])
+        change.append(np.diff(samples["queue_length"][mine], prepend=0.0))
+    return Steps.of(np.concatenate(time_s), np.concatenate(change))
 
 
 def _top(steps: Sequence[Steps], edges_s: np.ndarray) -> float:

@@ -120,7 +120,12 @@ def _draw_over_time(timeline: Timeline, title: str, subtitle: str, folder: Path)
 
 
 def draw_gpus(ax: Axes, timeline: Timeline, edges_s: np.ndarray, unit_s: float) -> None:
-    """GPUs that services hold, on them those that jobs hold, and those that are ready; means of buckets."""
+    """GPUs that services hold, on them those that jobs hold, and those that are ready; means of buckets.
+
+    Not beyond the end of the run, where other runs beside it may go on.
+    """
+    if timeline.end_s < edges_s[-1]:
+        edges_s = np.append(edges_s[edges_s < timeline.end_s], timeline.end_s)
     x = edges_s / unit_s
     held, serving, ready = (steps.means(edges_s) for steps in (timeline.held, timeline.serving, timeline.ready))
     if serving.any():

@@ -16,14 +16,18 @@ from rich.console import Console
 
 from policies import registry
 from simulator.compare import main
-from simulator.comparison import Comparison, Estimate, compare, difference, flat_labels
-from simulator.comparison_table import print_table
+from simulator.comparison import Comparison, Estimate, compare, difference, flat_labels, of_service
+from simulator.comparison_table import print_table, write_csv
 from simulator.errors import RunError
 from simulator.pools import PoolSpec
 from simulator.run import Run
+from simulator.serving.services import ServicePlan
+from simulator.serving.spec import ServiceSpec
 from simulator.simulation import Scenario, simulate
 from simulator.summary import write_summary
 from workloads import JobTable
+from workloads.requests import build_requests
+from workloads.serving.service_times import ServiceTimes
 
 
 def fake(allocation: str = "fifo", seed: int = 0, jct_s: float = 7200.0, **more: Any) -> Run:
@@ -173,6 +177,116 @@ def test_one_seed_prints_no_interval() -> None:
     assert "±" not in printed(compare([fake("fifo"), fake("srtf")]))
 
 
+def serving(scaling: str, seed: int = 0, p99_s: float = 0.5, num_requests: int = 100, **more: Any) -> Run:
+    """A run of a service and no jobs, of which only the summary is there."""
+    service = {
+        "num_requests": num_requests,
+        "num_served": num_requests,
+        "latency_p99_s": p99_s,
+        "slo_attainment_frac": 0.9,
+        "cost_per_1k_requests_usd": 2.0,
+        "replicas_mean": 3.0,
+        **more,
+    }
+    labels = {"scaling": scaling, "workload": "none", "requests": "poisson"}
+    jobs = {"num_submitted": 0, "num_finished": 0, "jct_mean_s": None, "jct_lower_bound_mean_s": None}
+    return fake("fifo", seed, labels=labels, services={"chat.v2": service}, **jobs)
+
+
+def test_metrics_of_services_are_paired_too() -> None:
+    runs = [serving("static", seed, p99_s) for seed, p99_s in enumerate((0.2, 0.4, 0.6))]
+    runs += [serving("threshold", seed, p99_s) for seed, p99_s in enumerate((0.1, 0.3, 0.8))]
+    comparison = compare(runs)
+    static, threshold = comparison.groups
+    p99 = of_service("chat.v2", "latency_p99_s")
+    assert comparison.services == ["chat.v2"]
+    assert not comparison.has_jobs
+    assert static.by_seed(p99) == {0: 0.2, 1: 0.4, 2: 0.6}
+    assert difference(threshold, static, p99).mean == pytest.approx(0.0)
+    assert difference(threshold, static, p99).half_width == pytest.approx(4.302653 * math.sqrt(0.03) / math.sqrt(3))
+    assert not static.estimate(of_service("chat.v2", "ttft_p99_s")).num
+    assert not static.estimate(of_service("other", "latency_p99_s")).num
+    assert static.total(of_service("chat.v2", "num_served")) == 300
+    assert comparison.notes == []
+
+
+def test_only_seeds_with_the_same_requests_are_paired() -> None:
+    runs = [
+        serving("static", 0),
+        serving("static", 1),
+        serving("threshold", 0),
+        serving("threshold", 1, num_requests=9),
+    ]
+    comparison = compare(runs)
+    assert difference(comparison.groups[1], comparison.groups[0], of_service("chat.v2", "latency_p99_s")).num == 1
+    assert comparison.notes == [
+        "the requests of seed 1 differ between static and threshold: these rows can't be compared"
+    ]
+    runs[2].summary["labels"]["requests"] = "diurnal"
+    assert (
+        "the requests differ (poisson, diurnal): rows of different requests can't be compared"
+        in compare(runs, by=["scaling"]).notes
+    )
+
+
+def test_requests_that_were_not_served_are_noted() -> None:
+    comparison = compare([serving("static"), serving("threshold", num_served=80, num_rejected=20)])
+    assert (
+        "threshold served 80 of 100 requests of chat.v2, fewer than others: its latencies leave out the rest"
+        in comparison.notes
+    )
+
+
+def test_table_of_services_has_no_empty_columns() -> None:
+    comparison = compare([serving("static"), serving("threshold", p99_s=0.25, ttft_p99_s=0.1)])
+    text = printed(comparison)
+    assert "JCT" not in text
+    assert "queueing" not in text
+    assert "finished/" not in text
+    assert "service chat.v2" in text
+    row = next(line for line in reversed(text.splitlines()) if line.strip().startswith("threshold"))
+    # latency, TTFT in ms, SLO, cost, replicas, differences (static has no TTFT), served
+    assert row.split() == ["threshold", "250", "100", "90.00", "2.00", "3.00", "–", "+0.00", "+0", "100/100", "1"]
+    only = printed(compare([serving("static"), serving("threshold")]))
+    assert "TTFT" not in only
+    both = printed(compare([serving("static"), fake("fifo", labels={"scaling": "threshold"})]))
+    assert "JCT" in both
+    assert "service chat.v2" in both
+
+
+def test_costs_too_small_for_a_thousand_requests_are_told_by_the_million() -> None:
+    text = printed(compare([serving("static", cost_per_1k_requests_usd=0.004), serving("threshold")], by=["workload"]))
+    assert "1,000" in text
+    text = printed(compare([serving("static", cost_per_1k_requests_usd=0.004)]))
+    assert "a million" in text
+    assert " 4.00 " in text
+
+
+def test_labels_that_are_options_take_little_room() -> None:
+    runs = [fake(labels={"service.startup.engine_s": str(k), "long": "x" * 80 + str(k)}) for k in (1, 2)]
+    comparison = compare(runs)
+    assert comparison.groups[0].name == f"engine_s=1 · {'x' * 80}1"
+    lines = printed(comparison).splitlines()
+    assert [
+        next(k for k, line in enumerate(lines) if word in line) for word in ("service", ".startup", ".engine_s")
+    ] == [*range(1, 4)]
+    assert sum(line.count("x") for line in lines) == 160  # broken, not cut
+    assert max(line.count("x") for line in lines) == 36
+
+
+def test_csv_of_services(tmp_path: Path) -> None:
+    write_csv(compare([serving("static"), serving("threshold", p99_s=0.25)]), tmp_path / "comparison.csv")
+    with (tmp_path / "comparison.csv").open() as file:
+        static, threshold = csv.DictReader(file)
+    assert float(threshold["services.chat.v2.latency_p99_s"]) == 0.25
+    assert float(threshold["services.chat.v2.latency_p99_s_difference"]) == -0.25
+    assert threshold["services.chat.v2.num_served"] == "100"
+    assert static["services.chat.v2.latency_p99_s_difference"] == ""
+    assert "services.chat.v2.ttft_p99_s" not in static
+    write_csv(compare(two_policies()), tmp_path / "jobs.csv")
+    assert "serving" not in (tmp_path / "jobs.csv").read_text()
+
+
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """fifo and srtf, two seeds each, of ten small jobs; and a run that was killed."""
@@ -241,3 +355,30 @@ def test_out_that_is_a_file(sweep: Path, tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "file").touch()
     assert main([str(sweep), "--out", str(tmp_path / "file")]) == 2
     assert f"{tmp_path / 'file'}: can't be written to" in capsys.readouterr().err
+
+
+def test_command_with_services(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i, (replicas, seed) in enumerate((r, s) for r in (1, 2) for s in (0, 1)):
+        spec = ServiceSpec(name="chat", replicas=replicas, service_times=ServiceTimes(mean_s=0.2))
+        scenario = Scenario(
+            jobs=JobTable.none(),
+            allocation=registry.create("allocation", "fifo"),
+            placement=registry.create("placement", "consolidate"),
+            pools=[PoolSpec(num_nodes=1, gpus_per_node=4, usd_per_node_h=36.0)],
+            services=[ServicePlan(spec, build_requests({"name": "poisson", "rate_per_s": 2.0, "duration_s": 300.0}))],
+            seed=seed,
+        )
+        folder = tmp_path / str(i)
+        labels = {"allocation": "fifo", "workload": "none", "requests": "poisson", "service.replicas": str(replicas)}
+        write_summary(simulate(scenario, folder), labels, folder)
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "service chat" in out
+    assert "Δ: difference to replicas=1, paired by seed" in out
+    drawn = {path.stem for path in tmp_path.glob("*.svg")}
+    assert drawn == {"cost_vs_latency-chat", "latency_cdf-chat", "over_time"}
+    said = (tmp_path / "cost_vs_latency-chat.svg").read_text()
+    for text in ("chat: cost against latency (poisson)", "requests not in time (%)", "replicas=1", "replicas=2"):
+        assert f"<!-- {text} -->" in said
+    assert "<!-- Requests waiting -->" in (tmp_path / "over_time.svg").read_text()
+    assert "Jobs waiting" not in (tmp_path / "over_time.svg").read_text()

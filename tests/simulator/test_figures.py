@@ -15,8 +15,8 @@ import pytest
 
 from policies import registry
 from simulator.figures import draw_run
-from simulator.figures.comparison import pareto
 from simulator.figures.gantt import _bands, _lanes, draw_gantt
+from simulator.figures.scatter import pareto
 from simulator.figures.service_history import ServiceHistory, quantile_s
 from simulator.figures.services import _spans, busiest, file_names
 from simulator.figures.style import MAX_POINTS, curve

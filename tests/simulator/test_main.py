@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,7 +16,8 @@ from command import QUIET, SMALL, Command
 
 from policies import ClusterView, Draft
 from policies.allocation.fifo import Fifo
-from simulator.console import ProgressBar
+from simulator.console import ProgressBar, show_table
+from workloads.requests import build_requests
 
 RECORDS = {
     *("config.yaml", "summary.json", "environment.json", "jobs.parquet", "allocations.parquet", "nodes.parquet"),
@@ -288,3 +291,87 @@ def test_the_bar_is_for_long_runs_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
         now_s[0] = 9.0
         bar(2, 10, 120.0)
         assert not bar.is_shown
+
+
+def test_the_bar_of_a_run_without_jobs_shows_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("simulator.console.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with ProgressBar(True, until_s=7200.0) as bar:
+        now_s[0] = 2.0
+        bar(0, 0, 3600.0)
+        assert bar._bar is not None
+        task = bar._bar.tasks[0]
+        assert (task.total, task.completed, task.fields["time"]) == (7200.0, 3600.0, "hour 1.0 of 2.0")
+        bar(0, 0, 7300.0)  # what came last is still being served
+        assert task.completed == 7200.0
+    now_s[0] = 0.0
+    with ProgressBar(True) as bar:
+        now_s[0] = 2.0
+        bar(0, 0, 129600.0)
+        assert bar._bar is not None
+        assert bar._bar.tasks[0].total is None
+        assert bar._bar.tasks[0].fields["time"] == "day 1.5"
+    assert ProgressBar(True, until_s=10 * 86400.0).spell_time(86400.0, alone=True) == "day 1.0 of 10.0"
+
+
+def test_when_requests_are_over() -> None:
+    def until_s(**options: Any) -> float:
+        return build_requests(options).until_s
+
+    assert until_s(name="poisson", duration_s=100.0) == 100.0
+    assert until_s(name="sensors", duration_s=100.0, from_s=20.0, to_s=60.0, time_scale=2.0) == 80.0
+    parts = {"a": {"name": "poisson", "duration_s": 10.0}, "b": {"name": "bursty", "duration_s": 30.0, "to_s": 20.0}}
+    assert until_s(name="superposition", parts=parts) == 20.0
+    assert until_s(name="csv", path="requests.csv") == math.inf
+    assert until_s(name="csv", path="requests.csv", to_s=50.0) == 50.0
+
+
+def test_a_run_of_a_service_alone_says_nothing_of_jobs(command: Command) -> None:
+    told = command("workload=none", "requests=poisson", "requests.duration_s=60", "service.name=" + "x" * 50,
+                   "figures=false", "hydra.run.dir=run")  # fmt: skip
+    assert told.code == 0, told.err
+    num = json.loads(Path("run/summary.json").read_text())["services"]["x" * 50]["num_requests"]
+    assert f"{num} requests in " in told.out
+    assert "jobs" not in told.out
+    assert f"service.name={'x' * 40}…" in told.out
+
+
+def test_many_services_are_a_table_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    of = {
+        "num_requests": 10,
+        "num_served": 9,
+        "num_rejected": 1,
+        "num_timed_out": 0,
+        "num_lost": 0,
+        "num_in_flight": 0,
+        "latency_p50_s": 0.1,
+        "latency_p95_s": 0.2,
+        "latency_p99_s": 0.25,
+        "slo_attainment_frac": 0.9,
+        "slo_minutes_in_violation": 3,
+        "replicas_mean": 1.5,
+        "replicas_max": 2,
+        "cost_usd": 4.0,
+        "cost_per_1k_requests_usd": None,
+    }
+    summary: dict[str, Any] = {
+        "num_submitted": 0,
+        "gpu_allocation_frac": 0.5,
+        "gpu_utilisation_frac": 0.4,
+        "cost_usd": 9.0,
+        "num_preemptions": 0,
+        "num_rescales": 0,
+        "num_decisions": 7,
+        "notes": [],
+    }
+    show_table({**summary, "services": {"a": of, "b": of}}, "two")
+    assert "a: served / arrived" in capsys.readouterr().out
+    show_table({**summary, "services": {"a": of, "b": of, "c": of}}, "three")
+    out = capsys.readouterr().out
+    assert "a: served" not in out
+    assert "not served" in out
+    row = next(line for line in out.splitlines() if line.startswith("│ c "))
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        *("c", "9", "1", "100 ms", "250 ms", "90.0%", "1.5", "$4.00", "–"),
+    ]

@@ -41,6 +41,10 @@ class Generated(RequestSource):
     def has_tokens(self) -> bool:
         return self.prompt_tokens is not None
 
+    @property
+    def reads_until_s(self) -> float:
+        return self.duration_s
+
     @abstractmethod
     def rates(self, rng: np.random.Generator) -> Iterable[Block]:
         """The rate over time, from 0 to `duration_s`."""

@@ -45,6 +45,10 @@ class SensorRequests(RequestSource):
     def has_tokens(self) -> bool:
         return False
 
+    @property
+    def reads_until_s(self) -> float:
+        return self.duration_s
+
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
         phase_draws, jitter_draws = rng.spawn(2)
         phases_s = np.sort(phase_draws.random(self.num_sensors)) * (1.0 / self.rate_hz)

@@ -48,6 +48,16 @@ class RequestSource(ABC):
     def has_tokens(self) -> bool:
         """Whether requests come with numbers of tokens."""
 
+    @property
+    def reads_until_s(self) -> float:
+        """When `read` has given all at the latest; inf where only reading tells."""
+        return math.inf
+
+    @property
+    def until_s(self) -> float:
+        """When the stream is over at the latest; inf where only reading tells."""
+        return max(0.0, min(self.reads_until_s, self.to_s) - self.from_s) * self.time_scale
+
     @abstractmethod
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
         """The stream as the source has it, in chunks of bounded size, in order; `rng` is for sources that draw.

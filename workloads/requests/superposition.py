@@ -40,6 +40,10 @@ class Superposition(RequestSource):
     def has_tokens(self) -> bool:
         return next(iter(self._sources.values())).has_tokens
 
+    @property
+    def reads_until_s(self) -> float:
+        return max(source.until_s for source in self._sources.values())
+
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
         streams = [
             source.chunks(draws)

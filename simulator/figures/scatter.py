@@ -1,0 +1,109 @@
+"""What one thing costs of another: a point a policy, with intervals, names, and the Pareto frontier."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.comparison import Comparison
+from simulator.figures.labels import Look, label_points
+from simulator.figures.style import GREY, INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A metric as an axis shows it: `offset` + `factor` · its value, of which less is better."""
+
+    metric: str
+    label: str
+    factor: float = 1.0
+    offset: float = 0.0
+    spell: Callable[[float], str] = lambda value: f"{value:,.10g}"
+
+
+def pareto(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Rows of the points that no other beats in both (less is better), by rising x."""
+    best, rows = math.inf, []
+    for row in np.lexsort((y, x)):
+        if y[row] < best:
+            best = y[row]
+            rows.append(int(row))
+    return np.array(rows, np.int64)
+
+
+def drawable(comparison: Comparison, *metrics: str) -> list[int]:
+    """The groups that have all of these metrics."""
+    estimates = [[group.estimate(metric) for metric in metrics] for group in comparison.groups]
+    return [k for k, each in enumerate(estimates) if all(estimate.num for estimate in each)]
+
+
+def draw_scatter(figure: Figure, ax: Axes, comparison: Comparison, looks: Sequence[Look], of_x: Measure, of_y: Measure,
+                 *, legend: bool = True) -> None:  # fmt: skip
+    """A point a group that has both; call it when all other axes of the figure are there, since it places names."""
+    drawn = drawable(comparison, of_x.metric, of_y.metric)
+    (x, dx), (y, dy) = (_values(comparison, drawn, of) for of in (of_x, of_y))
+    front = pareto(x, y)
+    ax.step(x[front], y[front], where="post", color=GREY, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
+    for i, k in enumerate(drawn):
+        look = looks[k]
+        bars: Any = {"xerr": dx[i] or None, "yerr": dy[i] or None}
+        ax.errorbar(x[i], y[i], **bars, fmt="none", ecolor=look.colour, elinewidth=1.1, capsize=2.5, alpha=0.5)
+        ring = {"markeredgecolor": INK, "markeredgewidth": 1.6, "zorder": 4} if i in front else {"zorder": 3}
+        edge = {"markeredgecolor": "white", "markeredgewidth": 0.9}
+        ax.plot(x[i], y[i], look.marker, color=look.colour, markersize=8.5, **(edge | ring))  # type: ignore[arg-type]
+    shapes = {look.shape: look.marker for look in looks}
+    if len(shapes) > 1 and legend:
+        for shape, marker in shapes.items():
+            ax.plot([], [], marker, color=GREY, markersize=7.5, label=shape)
+        ax.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
+    ax.set(xlabel=of_x.label, ylabel=of_y.label)
+    _scale(ax, "x", x, dx, pad=0.13)
+    _scale(ax, "y", y, dy, pad=0.12)
+    spell_ticks(ax, of_x.spell, of_y.spell)
+    segments = [((x[i] - dx[i], y[i]), (x[i] + dx[i], y[i])) for i in range(len(x)) if dx[i]]
+    segments += [((x[i], y[i] - dy[i]), (x[i], y[i] + dy[i])) for i in range(len(x)) if dy[i]]
+    corners = [(x[b], y[a]) for a, b in pairwise(front)]
+    for a, b, corner in zip(front[:-1], front[1:], corners, strict=True):
+        segments += [((x[a], y[a]), corner), (corner, (x[b], y[b]))]
+    points = list(zip(x.tolist(), y.tolist(), strict=True))
+    label_points(figure, ax, points, [looks[k] for k in drawn], segments)
+
+
+def spell_ticks(ax: Axes, spell_x: Callable[[float], str], spell_y: Callable[[float], str]) -> None:
+    """Numbers in place of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis, spell in ((ax.xaxis, spell_x), (ax.yaxis, spell_y)):
+        axis.set_major_formatter(FuncFormatter(lambda value, _, spell=spell: spell(value)))
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_minor_formatter(NullFormatter())
+
+
+def _values(comparison: Comparison, drawn: Sequence[int], of: Measure) -> tuple[np.ndarray, np.ndarray]:
+    """(means, half widths of intervals or 0) as the axis has them."""
+    estimates = [comparison.groups[k].estimate(of.metric) for k in drawn]
+    half_width = np.nan_to_num([estimate.half_width for estimate in estimates])
+    return of.offset + of.factor * np.array([each.mean for each in estimates]), abs(of.factor) * half_width
+
+
+def _scale(ax: Axes, which: str, at: np.ndarray, half_width: np.ndarray, pad: float) -> None:
+    """Limits with room for names; logarithmic where the values differ by a lot; none below 0 if no value is."""
+    least, most = float((at - half_width).min()), float((at + half_width).max())
+    if least > 0 and most / least > 6:
+        ratio = (most / least) ** pad
+        ax.set(**{f"{which}scale": "log", f"{which}lim": (least / ratio, most * ratio)})
+    else:
+        least = max(0.0, least) if at.min() >= 0 else least
+        room = pad * (most - least) or 0.1 * abs(most) or 1.0
+        start = max(0.0, least - room) if least >= 0 else least - room
+        ax.set(**{f"{which}lim": (start, most + room)})
