@@ -13,6 +13,7 @@ from real_backend.gangs import METHODS
 from real_backend.launch import START_METHODS
 from real_backend.providers import PROVIDERS
 from real_backend.task import Task
+from workloads.errors import WorkloadError
 from workloads.options import build, nearest
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -116,7 +117,12 @@ class Settings:
                 options.pop("pace_per_sample_s", None)
             elif options.get("pace_base_s") is None:
                 raise BackendError(f"models.{name}.pace_base_s: compute=paced needs it: seconds of compute of a step")
-            tasks[name] = build(Task, options, prefix=f"models.{name}.")
+            try:
+                tasks[name] = build(Task, options, prefix=f"models.{name}.")
+            except WorkloadError:  # has the prefix
+                raise
+            except ValueError as error:
+                raise BackendError(f"models.{name}.{error}") from None
         return tasks
 
     def resolved(self) -> Settings:

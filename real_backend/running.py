@@ -25,6 +25,7 @@ from real_backend.journal import read_journal
 from real_backend.options import Settings
 from real_backend.run import LiveRun, Steps, in_steps, resume_point
 from real_backend.runtime import Runtime, names_of
+from real_backend.task import Task
 from simulator.config import RunConfig, Setup, read_config
 from simulator.console import ProgressBar, show_table
 from simulator.environment import write_environment
@@ -93,20 +94,26 @@ def find_profile(settings: Settings) -> Profile:
     return load_profile(name)
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Checks what can be checked without a profile, which may take minutes to measure.
+
+    Raises:
+        BackendError, ConfigError, PolicyError, WorkloadError: by the name of the setting.
+    """
+    _own(settings)
+    Setup(read_config(_shared(settings))).load()
+
+
 def make_plan(settings: Mapping[str, Any], profile: Profile | None = None) -> Plan:
     """Checks everything that can be checked before anything runs.
 
     Args:
         profile: in place of the one that the settings name.
     """
-    import_plugins(settings.get("plugins") or ())
-    mine = read_settings(settings)
-    mine.options()
-    tasks = mine.tasks()
-    _refuse_services(settings)
+    mine, tasks = _own(settings)
     profile = profile or find_profile(mine)
-    source = profile.path or profile.name
-    rest = {name: value for name, value in settings.items() if name not in OWN}
+    source = _named(profile)
+    rest = _shared(settings)
     rest["step_time"] = {"name": "profile", "profile": source}
     rest["overheads"] = {"profile": source, "method": mine.method}
     config = read_config(rest)
@@ -127,6 +134,27 @@ def _refuse_services(settings: Mapping[str, Any]) -> None:
     if has_services(requests, services):
         given = f"services.{next(iter(services))}" if services else f"requests={requests['name']}"
         raise BackendError(f"{given}: services are simulated only (python -m simulator); live runs have training jobs")
+
+
+def _own(settings: Mapping[str, Any]) -> tuple[Settings, dict[str, Task]]:
+    """The live backend's part of the settings, checked, and what each model is when it runs."""
+    import_plugins(settings.get("plugins") or ())
+    mine = read_settings(settings)
+    mine.options()
+    _refuse_services(settings)
+    return mine, mine.tasks()
+
+
+def _shared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The simulator's part of the settings."""
+    return {name: value for name, value in settings.items() if name not in OWN}
+
+
+def _named(profile: Profile) -> str:
+    """What `step_time.profile` has to be to mean it: its name if that is this very profile, else its file."""
+    place = files("workloads").joinpath("profiles", f"{profile.name}.yaml")
+    is_built_in = place.is_file() and load_profile(profile.name) == profile
+    return profile.name if is_built_in or not profile.path else profile.path
 
 
 def run_live(plan: Plan, labels: Mapping[str, Any], folder: Path, is_quiet: bool = False) -> Run:

@@ -25,6 +25,7 @@ from real_backend.files import PROFILE
 from real_backend.report import About, load_pairs, write_report
 from real_backend.running import (
     Plan,
+    check_settings,
     find_profile,
     make_plan,
     profile_text,
@@ -52,12 +53,14 @@ def validate(runs: Sequence[tuple[dict[str, Any], dict[str, Any]]], folder: Path
     console = _console()
     names = _names([labels for _, labels in runs])
     settings = runs[0][0]
-    folder.mkdir(parents=True, exist_ok=True)
-    profile = _profile(settings, folder, command, console)
-    plans = [make_plan(each, profile) for each, _ in runs]  # all are checked before the first runs
     repeats = int(settings["repeats"])
     if repeats < 1:
         raise BackendError(f"repeats={repeats}: must be 1 or more")
+    for each, _ in runs:  # all are checked before anything is measured
+        check_settings(each)
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = _profile(settings, folder, command, console)
+    plans = [make_plan(each, profile) for each, _ in runs]
     turns = list(zip([labels for _, labels in runs], plans, names, strict=True))
     expected_s = {}
     for labels, plan, name in turns:

@@ -72,7 +72,7 @@ def line(summary: Mapping[str, Any]) -> str:
     shown += "".join(
         f"; {name}: {of['num_served']:,} / {of['num_requests']:,} served, p99 {_seconds(of['latency_p99_s'])}, SLO "
         f"{_percent(of['slo_attainment_frac'])}"
-        for name, of in (summary.get("services") or {}).items()
+        for name, of in {**(summary.get("services") or {}), **(summary.get("routed") or {})}.items()
     )
     finished = f"{told['finished / submitted']} finished, " if "finished / submitted" in told else ""
     return f"{finished}{shown}{''.join(f'; note: {n}' for n in summary['notes'])}"
@@ -101,6 +101,8 @@ def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
     ]
     for name, of in (summary.get("services") or {}).items():
         told += [(f"{name}: {what}", how_much) for what, how_much in _service_rows(of)]
+    for name, of in (summary.get("routed") or {}).items():
+        told += [(f"{name}: {what}", how_much) for what, how_much in _routed_rows(of)]
     return told
 
 
@@ -111,13 +113,28 @@ def _service_rows(of: Mapping[str, Any]) -> Rows:
     told.append(("latency p50, p95, p99", ", ".join(_seconds(of[f"latency_{p}_s"]) for p in ("p50", "p95", "p99"))))
     if "ttft_p99_s" in of:
         told.append(("TTFT p50, p95, p99", ", ".join(_seconds(of[f"ttft_{p}_s"]) for p in ("p50", "p95", "p99"))))
-    per_1k = of["cost_per_1k_requests_usd"]
     return [
         *told,
         ("SLO attained", f"{_percent(of['slo_attainment_frac'])}, {of['slo_minutes_in_violation']:,} min in violation"),
         ("replicas mean, max", f"{of['replicas_mean']:,.1f}, {of['replicas_max']:,}"),
-        ("cost", f"${of['cost_usd']:,.2f}" + ("" if per_1k is None else f", ${per_1k:,.4f} a thousand requests")),
+        ("cost", _cost(of)),
     ]
+
+
+def _routed_rows(of: Mapping[str, Any]) -> Rows:
+    """Of all sites of a service."""
+    shares = ", ".join(f"{site} {_percent(share)}" for site, share in of["share_by_site"].items())
+    return [
+        ("requests by site", f"{of['num_requests']:,}: {shares}"),
+        ("latency p50, p95, p99", ", ".join(_seconds(of[f"latency_{p}_s"]) for p in ("p50", "p95", "p99"))),
+        ("SLO attained", f"{_percent(of['slo_attainment_frac'])}, {of['slo_minutes_in_violation']:,} min in violation"),
+        ("cost", _cost(of)),
+    ]
+
+
+def _cost(of: Mapping[str, Any]) -> str:
+    per_1k = of["cost_per_1k_requests_usd"]
+    return f"${of['cost_usd']:,.2f}" + ("" if per_1k is None else f", ${per_1k:,.4f} a thousand requests")
 
 
 def _seconds(time_s: float | None) -> str:

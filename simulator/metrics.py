@@ -13,7 +13,7 @@ from simulator.fairness import finish_time_fairness
 from simulator.moves import Moves, Stays, dot
 from simulator.node_use import NodeUse
 from simulator.run import Run
-from simulator.serving.summary import Replicas, busy_gpu_s, summarise_services
+from simulator.serving.summary import Replicas, busy_gpu_s, summarise_routed, summarise_services
 from simulator.timeline import Timeline
 
 HOUR_S = 3600.0
@@ -49,6 +49,7 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
     | cost_training_usd, cost_serving_usd | of cost_busy_usd: held by jobs, and by replicas of services |
     | queue_length_mean, _max | jobs that wait, over the time from 0 to the end |
     | services | by name, see `simulator.serving.summary` |
+    | routed | by name of services with sites, likewise |
 
     Args:
         labels: what was chosen; kept as they are.
@@ -79,7 +80,8 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
         "workload_hash": _workload_hash(jobs),
         "notes": list(run.facts.get("notes", [])),
         "services": services,
-        "facts": {name: value for name, value in run.facts.items() if name not in ("notes", "services")},
+        "routed": summarise_routed(run.facts.get("routed") or {}, services),
+        "facts": {name: value for name, value in run.facts.items() if name not in ("notes", "services", "routed")},
     }
     return json_safe(summary)
 

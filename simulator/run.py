@@ -58,6 +58,7 @@ class Run:
         try:
             summary = json.loads((folder / SUMMARY).read_text())
             facts = {**summary["facts"], "notes": summary["notes"], "services": summary.get("services", {})}
+            facts["routed"] = summary.get("routed", {})
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{folder / SUMMARY}: not a run's summary ({type(error).__name__}: {error})") from None
         return cls(facts, {}, folder, summary=summary)

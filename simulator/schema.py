@@ -19,6 +19,7 @@ from simulator.config import GROUPS, RunConfig
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
+from simulator.serving.router import RoutingOptions
 from simulator.serving.spec import ServiceSpec
 
 _OPEN = "???"  # how OmegaConf writes a value that the user has to fill in
@@ -36,8 +37,9 @@ def root_schema() -> type:
             [
                 ("profile", str, field(default="")),
                 ("llm", dict[str, Any], field(default_factory=dict)),
+                ("sites", dict[str, Any], field(default_factory=dict)),
             ],
-            bases=(schema_of(ServiceSpec, without=("llm",)),),
+            bases=(schema_of(RoutingOptions), schema_of(ServiceSpec, without=("llm",))),
         ),
     }
     rows = []

@@ -196,7 +196,7 @@ class Simulation:
             on_timeout=self._evict,
             on_drain=lambda node: self._services.move_off(node),
         )
-        view = ClusterView(view_of_jobs, nodes, self._pools.views, views_of(scenario.services))
+        view = ClusterView(view_of_jobs, nodes, self._pools.views, views_of(scenario.services, scenario.pools))
         self._speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = (scenario.allocation, scenario.placement, scenario.scaling)
         controller = Controller(*copy.deepcopy(policies))  # what they remember ends with the run
@@ -275,6 +275,7 @@ class Simulation:
         }
         if self._services:
             facts["services"] = self._services.facts()
+            facts["routed"] = self._services.routed()
         if any(self._scenario.overheads.of(name).stall_s for name in self._scenario.jobs.model.names):
             facts["may_stall"] = True
         if why_unfinished and self._folder is not None:

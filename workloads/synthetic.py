@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from workloads.errors import WorkloadError
-from workloads.generators.arrivals import ARRIVALS, HOUR_S, Arrivals
+from workloads.generators.arrivals import ARRIVALS, DAY_S, HOUR_S, Arrivals, Daily
 from workloads.generators.durations import DURATIONS, Durations, Mixture, draw_within
 from workloads.generators.mixes import draw_codes, zipf_weights
 from workloads.generators.require import require
@@ -41,8 +41,8 @@ class SyntheticSource(WorkloadSource):
 
     num_jobs: int = 1000
 
-    # Arrivals. At most one of rate_per_h and load_frac; with neither, load_frac is 0.8.
-    arrivals: str = "poisson"  # poisson | diurnal | bursty | batch
+    # Arrivals. At most one of rate_per_h and load_frac; with neither, load_frac is 0.8. Daily ones take neither.
+    arrivals: str = "poisson"  # poisson | diurnal | bursty | batch | daily
     rate_per_h: float | None = None  # mean rate of submissions
     load_frac: float | None = None  # mean rate such that the drawn jobs keep this share of reference_gpus busy
     reference_gpus: int = 64
@@ -51,7 +51,8 @@ class SyntheticSource(WorkloadSource):
     weekend_frac: float = 0.5  # diurnal: rate at the weekend over that of a working day
     burst_rates: list[float] = field(default_factory=lambda: [1.0, 10.0])  # bursty: of each state, relative
     burst_sojourn_s: list[float] = field(default_factory=lambda: [14_400.0, 1_800.0])  # bursty: mean time in each
-    batch_size: int = 16  # batch: jobs submitted at once
+    batch_size: int = 16  # batch, daily: jobs submitted at once
+    batch_hours: list[float] = field(default_factory=lambda: [0.0])  # daily: of the day, when so many are submitted
 
     # Durations, on the GPUs that a job asks for. Outside of the bounds they are drawn again.
     durations: str = "lognormal"  # lognormal | pareto | exponential | constant | mixture
@@ -79,6 +80,7 @@ class SyntheticSource(WorkloadSource):
     deadline_frac: float = 0.0  # this share of the jobs has a deadline, submit + slack × duration
     deadline_slack_min: float = 1.2  # the slack is uniform between these
     deadline_slack_max: float = 3.0
+    deadline_hour: float | None = None  # the deadline is the next time that it is this hour of the day, instead
     user_estimate_factor: float | None = None  # f: user estimate = duration × uniform(1..f); None: no estimates
 
     def read(self, rng: np.random.Generator) -> Trace:
@@ -99,7 +101,7 @@ class SyntheticSource(WorkloadSource):
         num_gpus = sizes[draw_codes("gpu_weights", self.gpu_weights, len(sizes), num, size_draws)]
         factor = num_gpus.astype(np.float64) ** self.duration_size_exponent
         duration_s = draw_within(durations, factor, self.duration_min_s, self.duration_max_s, duration_draws)
-        rate_per_s = self._rate_per_s(float((duration_s * num_gpus).mean()))
+        rate_per_s = self._rate_per_s(arrivals, float((duration_s * num_gpus).mean()))
         submit_s = arrivals.times_s(rate_per_s, num, arrival_draws)
         priorities = np.asarray(self.priorities, np.int64)
         columns: dict[str, np.ndarray] = {
@@ -109,7 +111,7 @@ class SyntheticSource(WorkloadSource):
             "priority": priorities[
                 draw_codes("priority_weights", self.priority_weights, len(priorities), num, priority_draws)
             ],
-            "deadline_s": submit_s + self._slack(deadline_draws) * duration_s,
+            "deadline_s": self._deadline_s(submit_s, duration_s, deadline_draws),
         }
         if self.user_estimate_factor is not None:
             columns["user_estimate_s"] = duration_s * said.uniform(1.0, self.user_estimate_factor, num)
@@ -131,6 +133,8 @@ class SyntheticSource(WorkloadSource):
         require(not both, "rate_per_h", self.rate_per_h, f"load_frac={self.load_frac} is set too; set one to null")
         for name in ("rate_per_h", "load_frac"):
             value = getattr(self, name)
+            rule = "arrivals=daily has its rate by batch_size and batch_hours; set it to null"
+            require(value is None or self.arrivals != "daily", name, value, rule)
             require(value is None or 0 < value < np.inf, name, value, "must be more than 0")
         require(self.reference_gpus >= 1, "reference_gpus", self.reference_gpus, "must be 1 or more")
         require(0 < self.duration_min_s < np.inf, "duration_min_s", self.duration_min_s, "must be more than 0 s")
@@ -147,6 +151,8 @@ class SyntheticSource(WorkloadSource):
         low, high = self.deadline_slack_min, self.deadline_slack_max
         require(low > 0, "deadline_slack_min", low, "must be more than 0")
         require(low <= high < np.inf, "deadline_slack_max", high, f"must be at least deadline_slack_min, {low:g}")
+        hour = self.deadline_hour
+        require(hour is None or 0 <= hour < 24, "deadline_hour", hour, "must lie in 0..24, or be null")
         said = self.user_estimate_factor
         require(said is None or 1 <= said < np.inf, "user_estimate_factor", said, "must be 1 or more, or null")
 
@@ -178,16 +184,21 @@ class SyntheticSource(WorkloadSource):
         except WorkloadError as error:
             raise WorkloadError(f"{at}{error}") from None
 
-    def _rate_per_s(self, mean_work_gpu_s: float) -> float:
+    def _rate_per_s(self, arrivals: Arrivals, mean_work_gpu_s: float) -> float:
+        if isinstance(arrivals, Daily):
+            return arrivals.rate_per_s
         if self.rate_per_h is not None:
             return self.rate_per_h / HOUR_S
         load_frac = _DEFAULT_LOAD_FRAC if self.load_frac is None else self.load_frac
         return load_frac * self.reference_gpus / mean_work_gpu_s
 
-    def _slack(self, rng: np.random.Generator) -> np.ndarray:
+    def _deadline_s(self, submit_s: np.ndarray, duration_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         has, how_much = rng.spawn(2)
-        slack = how_much.uniform(self.deadline_slack_min, self.deadline_slack_max, self.num_jobs)
-        return np.where(has.random(self.num_jobs) < self.deadline_frac, slack, np.inf)
+        if self.deadline_hour is None:
+            due_in_s = how_much.uniform(self.deadline_slack_min, self.deadline_slack_max, self.num_jobs) * duration_s
+        else:
+            due_in_s = DAY_S - (submit_s - self.deadline_hour * HOUR_S) % DAY_S
+        return np.where(has.random(self.num_jobs) < self.deadline_frac, submit_s + due_in_s, np.inf)
 
     def _report(self, rate_per_s: float, jobs: JobTable) -> ReadReport:
         num = len(jobs)

@@ -76,7 +76,7 @@ def split(seed: int, hours: float, serving_nodes: int) -> Row:
 
 
 def _row(name: str, seed: int, training: Mapping[str, Any], serving: Mapping[str, Any]) -> Row:
-    service = serving["services"]["chat"]
+    service = serving["services"]["web"]
     return {
         "pool": name,
         "seed": seed,
@@ -85,7 +85,7 @@ def _row(name: str, seed: int, training: Mapping[str, Any], serving: Mapping[str
         "num_finished": training["num_finished"],
         "num_submitted": training["num_submitted"],
         "slo_attainment_frac": service["slo_attainment_frac"],
-        "ttft_p99_s": service["ttft_p99_s"],
+        "latency_p99_s": service["latency_p99_s"],
         "num_served": service["num_served"],
         "num_requests": service["num_requests"],
         "replicas_mean": service["replicas_mean"],

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from policies.nodes import NodeSize
-from policies.scaling.packing import Pod, Room, first_fit
+from policies.scaling.packing import Fitter, Pod, Room, first_fit
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,17 @@ def estimate(pods: Sequence[Pod], group: NodeGroup) -> Option | None:
     wanted = sorted((pod for pod in pods if empty.fits(pod)), key=lambda pod: -_share(pod, group.size))
     new: list[Room] = []
     served = []
+    full: Fitter | None = None  # once there can be no more nodes
     for pod in wanted:
-        if first_fit([pod], new):
-            if len(new) == group.headroom:
+        if full is None and first_fit([pod], new):
+            if len(new) < group.headroom:
+                new.append(empty.copy())
+                new[-1].put(pod)
+            else:
+                full = Fitter(new)
                 continue
-            new.append(empty.copy())
-            new[-1].put(pod)
+        elif full is not None and not full.place(pod):
+            continue
         served.append(pod)
     return Option(group, len(new), tuple(served)) if new else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from policies.scaling.ca_scale_down import UnneededTimes, cropped, in_cooldown, 
 from policies.scaling.ca_scale_up import EXPANDERS, Backoff, NodeGroup, Option, Orders, all_too_new, chosen, estimate
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Pod, Room, coming, first_fit, node_size, pods_of, rooms_of
+from policies.scaling.packing import Pod, Room, coming, first_fit, node_size, pods_of, rooms_of, state_of
 from policies.view import ClusterView, PoolView, Target
 
 
@@ -26,6 +26,17 @@ class _Group:
     backoff: Backoff
     orders: Orders = field(default_factory=Orders)
     num_failed: int = 0
+
+
+@dataclass
+class _Seen:
+    """What follows from the jobs and nodes alone, as long as none of them changes."""
+
+    state: Hashable
+    rooms: Sequence[Room]  # with what waits where it fits
+    left: Sequence[Pod]  # what fits nowhere
+    sizes: Mapping[str, NodeSize]
+    unneeded: tuple[Collection[int], list[Room]] | None = None  # which could go before, and which can
 
 
 @register("scaling", "cluster_autoscaler")
@@ -72,6 +83,7 @@ class ClusterAutoscaler:
     _added_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _deleted_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _rng: np.random.Generator = field(init=False, repr=False, compare=False)
+    _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in self.expander:
@@ -96,20 +108,29 @@ class ClusterAutoscaler:
         """How many nodes each of these pools should have, by name."""
         now_s = view.now_s
         counts = {pool.name: pool.num_units - self._fail(now_s, pool) for pool in pools}
-        rooms = rooms_of(view, counts)
-        sizes = {pool.name: node_size(view, pool) for pool in pools}
-        largest = max(sizes.values(), key=lambda size: size.num_gpus)
-        upcoming = [room for pool in pools for room in coming(pool, sizes[pool.name])]
-        left = first_fit([pod for job in view.pending for pod in pods_of(job, largest)], rooms + upcoming)
+        seen = self._look(view, pools)
+        left = seen.left
         waits = bool(left) and all_too_new(left, now_s, self.new_pod_s, self.new_gpu_pod_s)
-        option = self._grow(now_s, left, pools, counts, sizes) if left and not waits else None
+        option = self._grow(now_s, left, pools, counts, seen.sizes) if left and not waits else None
         if option:
             counts[option.group.name] += option.num_nodes
             self._added_s = now_s
             self._groups[option.group.name].orders.add(now_s, option.num_nodes)
         elif self.scale_down:
-            self._shrink(now_s, rooms, pools, counts, waits)
+            self._shrink(now_s, seen, pools, counts, waits)
         return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+
+    def _look(self, view: ClusterView, pools: Sequence[PoolView]) -> _Seen:
+        """Packs what waits into what is there, unless nothing has changed since that was done."""
+        state = state_of(view, pools)
+        if self._seen is None or self._seen.state != state:
+            sizes = {pool.name: node_size(view, pool) for pool in pools}
+            largest = max(sizes.values(), key=lambda size: size.num_gpus)
+            rooms = rooms_of(view, sizes)
+            upcoming = [room for pool in pools for room in coming(pool, sizes[pool.name])]
+            left = first_fit([pod for job in view.pending for pod in pods_of(job, largest)], rooms + upcoming)
+            self._seen = _Seen(state, rooms, left, sizes)
+        return self._seen
 
     def _fail(self, now_s: float, pool: PoolView) -> int:
         """Notes what came and what did not; how many nodes have been on their way for too long."""
@@ -142,10 +163,13 @@ class ClusterAutoscaler:
         return chosen(options, self.expander, self.priorities, self._rng) if options else None
 
     def _shrink(
-        self, now_s: float, rooms: Sequence[Room], pools: Sequence[PoolView], counts: dict[str, int], waits: bool
+        self, now_s: float, seen: _Seen, pools: Sequence[PoolView], counts: dict[str, int], waits: bool
     ) -> None:
         """Takes off the nodes that may go; none while the loop waits for more of what is new."""
-        found = unneeded(rooms, self.utilization_threshold, self._times.since_s)
+        before = self._times.since_s.keys()
+        if seen.unneeded is None or seen.unneeded[0] != before:
+            seen.unneeded = set(before), unneeded(seen.rooms, self.utilization_threshold, before)
+        found = seen.unneeded[1]
         self._times.update(now_s, found)
         if waits or in_cooldown(
             now_s, self._added_s, self._deleted_s, self.delay_after_add_s, self.delay_after_delete_s

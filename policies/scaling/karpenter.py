@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.errors import PolicyError
@@ -12,7 +12,7 @@ from policies.scaling.joint import a_pool
 from policies.scaling.karpenter_disruption import Cluster, Command, budget, consolidation, emptiness, first_command
 from policies.scaling.karpenter_scheduling import Batch, InstanceType, launched, schedule
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Room, coming, node_size, pods_of, rooms_of
+from policies.scaling.packing import Room, coming, node_size, pods_of, rooms_of, state_of
 from policies.view import ClusterView, PoolView, Target
 
 CONSOLIDATION = ("WhenEmptyOrUnderutilized", "WhenEmpty")
@@ -27,6 +27,17 @@ class _Replacing:
     by: str
     num_ready: int  # of that pool, with it
     since_s: float
+
+
+@dataclass
+class _Seen:
+    """What follows from the jobs and nodes alone, as long as none of them changes."""
+
+    state: Hashable
+    cluster: Cluster
+    meant: Collection[int]  # nodes on which something that waits would go
+    launches: Mapping[str, int]
+    nothing_for: Collection[int] | None = None  # candidates of which nothing came
 
 
 @register("scaling", "karpenter")
@@ -60,6 +71,7 @@ class Karpenter:
     _disrupt_s: float = field(default=-math.inf, init=False, repr=False, compare=False)  # when it is due
     _proposal: tuple[float, Command] | None = field(default=None, init=False, repr=False, compare=False)
     _replacing: _Replacing | None = field(default=None, init=False, repr=False, compare=False)
+    _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
     _changed: dict[int, tuple[tuple[int, ...], float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # node -> (its jobs, since when)
@@ -82,25 +94,34 @@ class Karpenter:
 
     def decide(self, view: ClusterView, pools: Sequence[PoolView]) -> dict[str, int]:
         """How many nodes each of these pools should have, by name."""
+        seen = self._look(view, pools)
         counts = {pool.name: pool.num_units for pool in pools}
-        sizes = {pool.name: node_size(view, pool) for pool in pools}
-        largest = max(sizes.values(), key=lambda size: size.num_gpus)
-        cluster = Cluster(
-            rooms=rooms_of(view, counts),
-            coming=[room for pool in pools for room in coming(pool, sizes[pool.name])],
-            waiting=[pod for job in view.pending for pod in pods_of(job, largest)],
-            types={pool.name: InstanceType(pool.name, sizes[pool.name], pool.usd_per_unit_h) for pool in pools},
-            headroom={pool.name: self._most(pool) - pool.num_units for pool in pools},
-        )
-        self._note(view.now_s, cluster.rooms)
-        rooms = [room.copy() for room in (*cluster.rooms, *cluster.coming)]
-        found = schedule(cluster.waiting, rooms, list(cluster.types.values()), cluster.headroom)
-        unserved = [pod for claim in found.claims for pod in claim.pods] + found.unplaced
-        if self._batch.is_over(view.now_s, unserved):
-            for name, more in launched(found.claims).items():
+        if self._batch.is_over(view.now_s, seen.cluster.waiting):
+            for name, more in seen.launches.items():
                 counts[name] += more
-        self._disrupt(view.now_s, pools, cluster, rooms, counts)
+        self._disrupt(view.now_s, pools, seen, counts)
         return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+
+    def _look(self, view: ClusterView, pools: Sequence[PoolView]) -> _Seen:
+        """Packs what waits, unless nothing has changed since that was done."""
+        state = state_of(view, pools)
+        if self._seen is None or self._seen.state != state:
+            sizes = {pool.name: node_size(view, pool) for pool in pools}
+            largest = max(sizes.values(), key=lambda size: size.num_gpus)
+            cluster = Cluster(
+                rooms=rooms_of(view, sizes),
+                coming=[room for pool in pools for room in coming(pool, sizes[pool.name])],
+                waiting=[pod for job in view.pending for pod in pods_of(job, largest)],
+                types={pool.name: InstanceType(pool.name, sizes[pool.name], pool.usd_per_unit_h) for pool in pools},
+                headroom={pool.name: self._most(pool) - pool.num_units for pool in pools},
+            )
+            filled = [room.copy() for room in (*cluster.rooms, *cluster.coming)]
+            found = schedule(cluster.waiting, filled, list(cluster.types.values()), cluster.headroom)
+            self._note(view.now_s, cluster.rooms)
+            meant = {room.index for room, after in zip(cluster.rooms, filled, strict=False)
+                     if len(after.pods) > len(room.pods)}  # fmt: skip
+            self._seen = _Seen(state, cluster, meant, launched(found.claims))
+        return self._seen
 
     def _most(self, pool: PoolView) -> int:
         return bounds(pool, self.min_units, self.max_units)[1]
@@ -114,37 +135,40 @@ class Karpenter:
             changed[room.index] = before if before and before[0] == jobs else (jobs, now_s)
         self._changed = changed
 
-    def _disrupt(
-        self, now_s: float, pools: Sequence[PoolView], cluster: Cluster, filled: Sequence[Room], counts: dict[str, int]
-    ) -> None:
+    def _disrupt(self, now_s: float, pools: Sequence[PoolView], seen: _Seen, counts: dict[str, int]) -> None:
         """Goes on with what is under way, or looks for something; takes off and adds nodes."""
         if self._replacing:
             self._finish_replacing(now_s, {pool.name: pool for pool in pools}, counts)
             return
+        if now_s < (self._proposal[0] if self._proposal else self._disrupt_s):
+            return
+        self._disrupt_s = now_s + self.disruption_s
         budgets = {
             pool.name: budget(self.budget_frac, pool.num_ready + pool.num_draining, pool.num_draining) for pool in pools
         }
-        candidates = self._candidates(now_s, cluster, filled)
+        candidates = self._candidates(now_s, seen)
         if self._proposal:
-            due_s, command = self._proposal
-            if now_s >= due_s:
-                self._proposal, self._disrupt_s = None, now_s + self.disruption_s
-                self._carry_out(now_s, self._still(command, candidates, budgets, cluster), pools, cluster, counts)
-        elif now_s >= self._disrupt_s:
-            self._disrupt_s = now_s + self.disruption_s
-            found = first_command(candidates, budgets, cluster, self.consolidation == "WhenEmpty")
-            if found and self.validate_s:
-                self._proposal = now_s + self.validate_s, found
-            else:
-                self._carry_out(now_s, found, pools, cluster, counts)
+            still = self._still(self._proposal[1], candidates, budgets, seen.cluster)
+            self._proposal = None
+            self._carry_out(now_s, still, pools, seen.cluster, counts)
+            return
+        looked_at = [room.index for room in candidates]
+        if looked_at == seen.nothing_for:
+            return
+        found = first_command(candidates, budgets, seen.cluster, self.consolidation == "WhenEmpty")
+        if found is None:
+            seen.nothing_for = looked_at
+        elif self.validate_s:
+            self._proposal = now_s + self.validate_s, found
+        else:
+            self._carry_out(now_s, found, pools, seen.cluster, counts)
 
-    def _candidates(self, now_s: float, cluster: Cluster, filled: Sequence[Room]) -> list[Room]:
+    def _candidates(self, now_s: float, seen: _Seen) -> list[Room]:
         """Nodes whose pods have been the same for long enough, and that nothing that waits is meant for."""
         return [
             room
-            for room, with_waiting in zip(cluster.rooms, filled, strict=False)
-            if len(with_waiting.pods) == len(room.pods)
-            and now_s >= self._changed[room.index][1] + self.consolidate_after_s
+            for room in seen.cluster.rooms
+            if room.index not in seen.meant and now_s >= self._changed[room.index][1] + self.consolidate_after_s
         ]
 
     def _still(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.nodes import NodeSize
-from policies.scaling.packing import Pod, Room, first_fit
+from policies.scaling.packing import Fitter, Pod, Room, first_fit
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def schedule(
     """
     claims: list[Claim] = []
     unplaced = []
+    there = Fitter(rooms)
     for pod in by_size(pods):
-        if not first_fit([pod], rooms):
+        if there.place(pod):
             continue
         if any(claim.add(pod) for claim in sorted(claims, key=lambda claim: len(claim.pods))):
             continue
@@ -109,11 +110,14 @@ class Batch:
 
     def is_over(self, now_s: float, pods: Sequence[Pod]) -> bool:
         """Whether to provision now for these pods, all that are waiting."""
+        if not pods:
+            self._seen.clear()
+            return False
         waiting = {(pod.seq, pod.since_s) for pod in pods}
         self._seen &= waiting
         new = [since_s for _, since_s in waiting - self._seen]
         if not new:
-            is_over = bool(pods) and now_s >= self._tried_s + self.retry_s
+            is_over = now_s >= self._tried_s + self.retry_s
         else:
             self._first_s = min(new) if self._first_s is None else self._first_s
             is_over = now_s >= max(new) + self.idle_s or now_s >= self._first_s + self.max_s

@@ -6,7 +6,8 @@ job says it is; where placement is pooled nobody knows, and it is taken to fill 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from policies.job import Job
@@ -74,7 +75,28 @@ def pods_of(job: Job, size: NodeSize) -> list[Pod]:
 
 def first_fit(pods: Iterable[Pod], rooms: Sequence[Room]) -> list[Pod]:
     """Puts each pod into the first room that has space; returns those that found none."""
-    return [pod for pod in pods if not _place(pod, rooms)]
+    fitter = Fitter(rooms)
+    return [pod for pod in pods if not fitter.place(pod)]
+
+
+class Fitter:
+    """Puts pods into rooms one by one, and remembers what found no space: nothing larger needs to be tried again."""
+
+    def __init__(self, rooms: Sequence[Room]) -> None:
+        self._rooms = rooms
+        self._too_large: list[Pod] = []
+
+    def place(self, pod: Pod) -> bool:
+        """Puts it into the first room that has space; False if there is none."""
+        for other in self._too_large:
+            if pod.gpus >= other.gpus and pod.cpus >= other.cpus and pod.memory_gib >= other.memory_gib:
+                return False
+        for room in self._rooms:
+            if room.fits(pod):
+                room.put(pod)
+                return True
+        self._too_large.append(pod)
+        return False
 
 
 def fits_whole(gang: Sequence[Pod], rooms: Sequence[Room]) -> bool:
@@ -121,6 +143,18 @@ def rooms_of(view: ClusterView, pools: Collection[str]) -> list[Room]:
     return [room for room in every if room.pool in pools]
 
 
+def state_of(view: ClusterView, pools: Iterable[PoolView]) -> Hashable:
+    """What is another value once a job or a node has come, gone or changed: then `rooms_of` and the rest hold anew.
+
+    A job that comes, or whose GPUs change, is the last that did; one that only goes leaves fewer. What has changed at
+    this very instant may change once more, by the decision that this is a part of.
+    """
+    changed_s = view.jobs.last_change_s
+    last_s = float(changed_s.max()) if changed_s.size else -math.inf
+    counts = tuple((pool.num_ready, pool.num_starting, pool.num_draining) for pool in pools)
+    return len(view.jobs), last_s, last_s >= view.now_s and view.now_s, view.nodes.open_mask, counts
+
+
 def coming(target: PoolView, size: NodeSize) -> list[Room]:
     """The nodes of a pool that are on their way, empty."""
     return [Room.empty(size, pool=target.name) for _ in range(target.num_starting)]
@@ -128,14 +162,6 @@ def coming(target: PoolView, size: NodeSize) -> list[Room]:
 
 def _pod(job: Job, gpus: int) -> Pod:
     return Pod(job.seq, gpus, gpus * job.cpus_per_gpu, gpus * job.memory_gib_per_gpu, job.since_s)
-
-
-def _place(pod: Pod, rooms: Sequence[Room]) -> bool:
-    for room in rooms:
-        if room.fits(pod):
-            room.put(pod)
-            return True
-    return False
 
 
 def _take(room: Room, pod: Pod) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from policies.registry import register
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Pod, Room, coming, fits_whole, node_size, pods_of, rooms_of
-from policies.view import ClusterView, Target
+from policies.scaling.packing import Pod, Room, coming, fits_whole, node_size, pods_of, rooms_of, state_of
+from policies.view import ClusterView, PoolView, Target
 
 
 def demands(gangs: Sequence[Sequence[Pod]]) -> list[Sequence[Pod]]:
@@ -57,6 +57,7 @@ class RayAutoscaler:
     max_units: int | None = None
     period_s: float = 5.0
     _idle_since_s: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)  # by node
+    _seen: tuple[Hashable, set[int], set[int], int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         rules = {
@@ -69,17 +70,26 @@ class RayAutoscaler:
 
     def desired(self, target: Target, view: ClusterView) -> int:
         pool = a_pool("ray_autoscaler", target)
-        count, size = pool.num_units, node_size(view, pool)
-        _, most = bounds(pool, self.min_units, self.max_units)
-        rooms = rooms_of(view, {pool.name})
-        idle = self._idle(view.now_s, rooms)
-        gangs = demands([pods_of(job, size) for job in view.pending])
-        launched = missing_nodes(gangs, rooms + coming(pool, size), Room.empty(size), max(most - count, 0))
-        launched = min(launched, launch_limit(self.upscaling_speed, pool.num_ready))
-        spare = sum(room.index in idle and not room.pods for room in rooms)  # idle, and nothing waiting fits there
+        count = pool.num_units
+        state = state_of(view, [pool])
+        if self._seen is None or self._seen[0] != state:
+            self._seen = state, *self._look(view, pool)
+        _, idle_nodes, spare_nodes, missing = self._seen
+        launched = min(missing, launch_limit(self.upscaling_speed, pool.num_ready))
+        spare = len(self._idle(view.now_s, idle_nodes) & spare_nodes)
         return bounded(count + launched - spare, pool, self.min_units, self.max_units)
 
-    def _idle(self, now_s: float, rooms: Sequence[Room]) -> set[int]:
-        """The nodes that have been idle for long enough."""
-        self._idle_since_s = {room.index: self._idle_since_s.get(room.index, now_s) for room in rooms if not room.pods}
-        return {index for index, since_s in self._idle_since_s.items() if now_s > since_s + self.idle_timeout_s}
+    def _look(self, view: ClusterView, pool: PoolView) -> tuple[set[int], set[int], int]:
+        """(nodes that nothing runs on, those of them that nothing that waits fits on, how many more it takes)."""
+        size = node_size(view, pool)
+        most = bounds(pool, self.min_units, self.max_units)[1]
+        rooms = rooms_of(view, {pool.name})
+        idle = {room.index for room in rooms if not room.pods}
+        gangs = demands([pods_of(job, size) for job in view.pending])
+        missing = missing_nodes(gangs, rooms + coming(pool, size), Room.empty(size), max(most - pool.num_units, 0))
+        return idle, {room.index for room in rooms if not room.pods}, missing
+
+    def _idle(self, now_s: float, nodes: set[int]) -> set[int]:
+        """The nodes that have been idle for longer than the timeout."""
+        self._idle_since_s = {node: self._idle_since_s.get(node, now_s) for node in nodes}
+        return {node for node, since_s in self._idle_since_s.items() if now_s > since_s + self.idle_timeout_s}

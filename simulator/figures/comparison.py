@@ -12,13 +12,12 @@ import numpy as np
 
 from simulator.comparison import Comparison, Group, unit_of
 from simulator.figures.labels import Look, label_points
-from simulator.figures.run import shown_until_s, spell_usd
+from simulator.figures.run import shown_until_s
+from simulator.figures.spelling import spell_bucket, spell_usd
 from simulator.figures.style import (
     BLUE,
     DASHES,
-    DAY_S,
     GREY,
-    HOUR_S,
     INK,
     MARKERS,
     ORANGE,
@@ -240,9 +239,3 @@ def _draw_over_time(comparison: Comparison, folder: Path) -> list[Path]:
 
 def _top(steps: Sequence[Steps], edges_s: np.ndarray) -> float:
     return max(1.0, *(float(each.means(edges_s).max()) for each in steps))
-
-
-def spell_bucket(width_s: float) -> str:
-    """The width of a bucket, short."""
-    unit_s, unit = next((u for u in ((DAY_S, "days"), (HOUR_S, "h"), (60.0, "min")) if width_s >= u[0]), (1.0, "s"))
-    return f"{width_s / unit_s:.2g} {unit}"

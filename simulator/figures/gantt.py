@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from simulator.figures.style import INK, PALETTE, new_figure, save
+from simulator.figures.style import INK, PALETTE, new_figure, save, service_colours
 from simulator.moves import Moves, Stays
 from simulator.run import Run
 from simulator.serving.summary import Replicas
@@ -30,13 +32,16 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
     end_s = float(run.facts["end_s"])
     until_s = np.append(moves.time_s, end_s)[moves.next_row]
     unit_s, unit = time_unit(end_s)
-    names, replicas_from = _names(run)
+    bars = _bars(run)
+    has_jobs, has_replicas = len(run.table("jobs", ["job_id"])) > 0, bool(run.facts.get("services"))
     sizes = {int(i): int(n) for i, n in zip(nodes["node"][came], nodes["num_gpus"][came], strict=True)}
     lanes = _lanes(moves, stays, until_s, sizes)
 
     num_lanes = sum(sizes.values())
     height_in = 1.5 + 0.16 * num_lanes + 0.1 * len(sizes)
     with new_figure(10, max(2.6, height_in), title, subtitle) as figure:
+        from matplotlib.patheffects import withStroke  # so that names can be read where bars are hatched
+
         ax = figure.subplots()
         bottom, centres = 0.0, []
         for index, ready_s, terminated_s in sorted(
@@ -46,18 +51,21 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
             ax.broken_barh(span, (bottom, sizes[index]), facecolor="#f3f4f6", linewidth=0)
             for k in np.flatnonzero(stays.node == index).tolist():
                 row = int(stays.row[k])
-                job, from_s, to_s = int(moves.job[row]), moves.time_s[row], until_s[row]
+                of, from_s, to_s = bars[moves.job[row]], moves.time_s[row], until_s[row]
+                pale_s = min(max(of.pale_until_s, from_s), to_s)
                 for low, count in _bands(lanes[k]):
                     where = (bottom + low + 0.06, count - 0.12)
-                    colour = PALETTE[job % len(PALETTE)]
-                    ax.broken_barh(
-                        [(from_s / unit_s, (to_s - from_s) / unit_s)], where, facecolor=colour, edgecolor="white",
-                        linewidth=0.5,
-                    )  # fmt: skip
-                    if (to_s - from_s) / end_s > 0.012 * len(names[job]) + 0.01:
+                    for begin_s, until, alpha in ((from_s, pale_s, 0.4), (pale_s, to_s, 1.0)):
+                        if until > begin_s:
+                            ax.broken_barh(
+                                [(begin_s / unit_s, (until - begin_s) / unit_s)], where, facecolor=of.colour,
+                                alpha=alpha, edgecolor="white", linewidth=0.5, hatch=of.hatch,
+                            )  # fmt: skip
+                    if (to_s - pale_s) / end_s > 0.012 * len(of.name) + 0.01:
                         ax.text(
-                            (from_s + to_s) / 2 / unit_s, bottom + low + count / 2, names[job], color="white",
+                            (pale_s + to_s) / 2 / unit_s, bottom + low + count / 2, of.name, color="white",
                             ha="center", va="center", fontsize=7.5, fontweight="bold", clip_on=True,
+                            path_effects=[withStroke(linewidth=2.5, foreground=of.colour)] if of.hatch else None,
                         )  # fmt: skip
             centres.append((bottom + sizes[index] / 2, f"node {index}"))
             bottom += sizes[index] + 0.6
@@ -65,15 +73,33 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
         ax.tick_params(axis="y", length=0, labelcolor=INK)
         ax.grid(visible=False, axis="y")
         ax.set_ylim(bottom - 0.3, -0.3)  # node 0 on top
-        what = " and ".join(["Jobs"] * bool(replicas_from) + ["replicas"] * (len(names) > replicas_from))
-        ax.set(title=f"{what.capitalize()} on GPUs, a lane each", xlabel=f"time ({unit})", xlim=(0, end_s / unit_s))
+        kinds = [
+            kind for kind, is_there in (("jobs", has_jobs), ("replicas (pale: starting)", has_replicas)) if is_there
+        ]
+        title = " and ".join(kinds).capitalize() + " on GPUs, a lane each"
+        ax.set(title=title, xlabel=f"time ({unit})", xlim=(0, end_s / unit_s))
         return save(figure, folder, "gantt")
 
 
-def _names(run: Run) -> tuple[list[str], int]:
-    """(name of each number in allocations, from which number on they are replicas and named by their service)."""
-    jobs = [str(name) for name in run.columns("jobs", "job_id")["job_id"]]
-    return jobs + [str(name) for name in Replicas.of(run).service], len(jobs)
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """How a job or replica is drawn."""
+
+    name: str
+    colour: str
+    hatch: str | None = None
+    pale_until_s: float = -math.inf  # of a replica: it starts until then
+
+
+def _bars(run: Run) -> list[_Bar]:
+    """By number in the table allocations: jobs, then replicas, in the colour of their service, hatched beside jobs."""
+    names, replicas = run.columns("jobs", "job_id")["job_id"], Replicas.of(run)
+    bars = [_Bar(str(name), PALETTE[k % len(PALETTE)]) for k, name in enumerate(names)]
+    colours = service_colours(run.facts.get("services") or ())
+    hatch = "////" if bars else None
+    ready_s = np.where(np.isnan(replicas.ready_s), math.inf, replicas.ready_s)
+    of_services = zip(replicas.service.tolist(), ready_s.tolist(), strict=True)
+    return bars + [_Bar(name, colours[name], hatch, until_s) for name, until_s in of_services]
 
 
 def _lanes(moves: Moves, stays: Stays, until_s: np.ndarray, sizes: dict[int, int]) -> list[list[int]]:

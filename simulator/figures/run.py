@@ -9,11 +9,12 @@ import numpy as np
 
 from simulator.comparison import flat_labels
 from simulator.figures.gantt import draw_gantt
+from simulator.figures.services import draw_services
+from simulator.figures.spelling import per_cent, spell_s, spell_usd
 from simulator.figures.style import (
     BLUE,
-    DAY_S,
+    GREEN,
     GREY,
-    HOUR_S,
     INK,
     ORANGE,
     count_ticks,
@@ -42,7 +43,8 @@ def draw_run(run: Run, folder: Path) -> list[Path]:
     paths = _draw_over_time(Timeline.of(run), title, subtitle, folder)
     if summary["num_finished"]:
         paths += _draw_latency(run, summary, title, subtitle, folder)
-    return paths + draw_gantt(run, title, subtitle, folder)
+    paths += draw_gantt(run, title, subtitle, folder)
+    return paths + (draw_services(run, summary, title, folder) if summary["services"] else [])
 
 
 def run_title(run: Run) -> str:
@@ -51,14 +53,6 @@ def run_title(run: Run) -> str:
     shown = ("allocation", "placement", "scaling", "workload", "requests")
     chosen = [labels[name] for name in shown if labels.get(name, "none") != "none"]
     return " · ".join([*chosen, f"seed {run.facts.get('seed', 0)}"])
-
-
-def spell_usd(usd: float) -> str:
-    """An amount of money, short."""
-    for unit, name in ((1e6, "M"), (1e4, "k")):
-        if usd >= unit:
-            return f"${usd / (1e6 if name == 'M' else 1e3):,.3g}{name}"
-    return f"${usd:,.2f}" if usd < 100 else f"${usd:,.0f}"
 
 
 def _subtitle(summary: Any) -> str:
@@ -70,25 +64,12 @@ def _subtitle(summary: Any) -> str:
         served, came = (sum(of[name] for of in services.values()) for name in ("num_served", "num_requests"))
         parts.append(f"{served:,} of {came:,} requests served")
     if summary["jct_mean_s"] is not None:
-        parts.append(f"mean JCT {_spell(summary['jct_mean_s'])}")
+        parts.append(f"mean JCT {spell_s(summary['jct_mean_s'])}")
     if summary["gpu_allocation_frac"] is not None:
         parts.append(f"{summary['gpu_allocation_frac']:.0%} of GPU time held")
     if summary["cost_usd"]:
         parts.append(spell_usd(summary["cost_usd"]))
     return ", ".join(parts)
-
-
-def _spell(seconds: float) -> str:
-    for unit_s, unit in ((DAY_S, "days"), (HOUR_S, "h"), (60.0, "min")):
-        if seconds >= 2 * unit_s:
-            return f"{seconds / unit_s:,.3g} {unit}"
-    return f"{seconds:,.3g} s"
-
-
-def _per_cent(share: float) -> str:
-    """Never 100% of what isn't all, nor 0% of what is something."""
-    digits = 0 if share in (0.0, 1.0) or 0.01 <= share <= 0.99 else 1 if 0.001 <= share <= 0.999 else 2
-    return f"{share:.{digits}%}"
 
 
 def shown_until_s(timeline: Timeline) -> float:
@@ -108,31 +89,47 @@ def _draw_over_time(timeline: Timeline, title: str, subtitle: str, folder: Path)
     edges_s = timeline.edges_s(until_s)
     unit_s, unit = time_unit(until_s)
     x = edges_s / unit_s
-    held, ready, queue = (steps.means(edges_s) for steps in (timeline.held, timeline.ready, timeline.queue))
-    with new_figure(10, 5.6, title, subtitle) as figure:
-        gpus, waiting = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        staircase(gpus, held, x, BLUE, label="held by jobs")
-        gpus.stairs(ready, x, baseline=None, color=INK, linewidth=1.4, label="ready")
+    has_jobs = bool(timeline.active.value.any())
+    with new_figure(10, 5.6 if has_jobs else 3.7, title, subtitle) as figure:
+        gpus, *more = figure.subplots(
+            1 + has_jobs, 1, sharex=True, height_ratios=(3, 2)[: 1 + has_jobs], squeeze=False
+        )[:, 0]
+        draw_gpus(gpus, timeline, edges_s, unit_s)
+        gpus.legend(loc="upper right", ncols=3)
         held_frac = timeline.held.integral(0.0, timeline.end_s) / max(
             timeline.ready.integral(0.0, timeline.end_s), 1e-9
         )
+        top = max(float(steps.means(edges_s).max()) for steps in (timeline.held, timeline.ready))
         gpus.set(
-            title=f"GPUs ({_per_cent(held_frac)} of those ready are held)",
-            ylabel="GPUs",
-            ylim=(0, 1.22 * max(1.0, ready.max(), held.max())),
+            title=f"GPUs ({per_cent(held_frac)} of those ready are held)", ylabel="GPUs", ylim=(0, 1.22 * max(1.0, top))
         )
-        gpus.legend(loc="upper right", ncols=2)
-        staircase(waiting, queue, x, ORANGE)
-        peak, mean = timeline.queue.max(timeline.end_s), timeline.queue.integral(0.0, timeline.end_s)
-        mean /= max(timeline.end_s, 1e-9)
-        waiting.set(title=f"Queue (mean {mean:,.3g}, peak {peak:,.0f} jobs)", ylabel="jobs waiting")
-        waiting.set(xlabel=f"time ({unit})", xlim=(0, x[-1]), ylim=(0, 1.1 * max(1.0, queue.max())))
+        for waiting in more:
+            queue = timeline.queue.means(edges_s)
+            staircase(waiting, queue, x, ORANGE)
+            peak, mean = timeline.queue.max(timeline.end_s), timeline.queue.integral(0.0, timeline.end_s)
+            mean /= max(timeline.end_s, 1e-9)
+            waiting.set(title=f"Queue (mean {mean:,.3g}, peak {peak:,.0f} jobs)", ylabel="jobs waiting")
+            waiting.set_ylim(0, 1.1 * max(1.0, queue.max()))
         if until_s < timeline.end_s:
             text = f"99% of the work is done; the last job ends at {timeline.end_s / unit_s:,.3g} {unit}"
             gpus.set_title(text, loc="right", fontsize=8.5, fontweight="normal", color=GREY)
-        for ax in (gpus, waiting):
+        for ax in (gpus, *more):
             count_ticks(ax.yaxis)
+        ax.set(xlabel=f"time ({unit})", xlim=(0, x[-1]))
         return save(figure, folder, "over_time")
+
+
+def draw_gpus(ax: Axes, timeline: Timeline, edges_s: np.ndarray, unit_s: float) -> None:
+    """GPUs that services hold, on them those that jobs hold, and those that are ready; means of buckets."""
+    x = edges_s / unit_s
+    held, serving, ready = (steps.means(edges_s) for steps in (timeline.held, timeline.serving, timeline.ready))
+    if serving.any():
+        staircase(ax, serving, x, GREEN, label="held by services")
+    if not serving.any() or (held > serving).any():
+        ax.stairs(held, x, baseline=serving, fill=True, color=BLUE, alpha=0.28, linewidth=0)
+        of_jobs = np.where(held > serving, held, np.nan) if serving.any() else held
+        ax.stairs(of_jobs, x, baseline=None, color=BLUE, linewidth=1.2, label="held by jobs")
+    ax.stairs(ready, x, baseline=None, color=INK, linewidth=1.4, label="ready")
 
 
 def _draw_latency(run: Run, summary: Any, title: str, subtitle: str, folder: Path) -> list[Path]:
@@ -155,8 +152,8 @@ def _cdf(ax: Axes, jobs: dict[str, np.ndarray]) -> None:
     at_once = float((queueing_s <= low_s).mean())
     for values, label, colour, style in (
         (jobs["duration_s"], "duration on the GPUs asked for", GREY, (0, (3, 2))),
-        (jct_s, f"JCT (median {_spell(float(np.median(jct_s)))})", BLUE, "-"),
-        (queueing_s, f"queueing ({_per_cent(at_once)} start at once)", ORANGE, "-"),
+        (jct_s, f"JCT (median {spell_s(float(np.median(jct_s)))})", BLUE, "-"),
+        (queueing_s, f"queueing ({per_cent(at_once)} start at once)", ORANGE, "-"),
     ):
         x, y = curve(values, low_s)
         ax.step(x, y, where="post", color=colour, linestyle=style, linewidth=1.9, label=label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#6A51A3", "#8C6D31", "#7F7F7F"),
 )
-BLUE, ORANGE = PALETTE[0], "#DE8F05"
+BLUE, ORANGE, GREEN, AMBER, RED = PALETTE[0], "#DE8F05", PALETTE[2], PALETTE[4], "#C0392B"
 INK, GREY, LIGHT = "#1f2937", "#6b7280", "#d1d5db"
 MARKERS = "osD^vPX"
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
@@ -30,10 +30,18 @@ _NAMED_S = (
     *((600.0, "10 min"), (HOUR_S, "1 h"), (6 * HOUR_S, "6 h"), (DAY_S, "1 d"), (7 * DAY_S, "1 wk")),
     *((30 * DAY_S, "30 d"), (365 * DAY_S, "1 yr")),
 )
+_FINER_S = (
+    *((0.001, "1 ms"), (0.002, "2 ms"), (0.005, "5 ms"), (0.01, "10 ms"), (0.02, "20 ms"), (0.05, "50 ms")),
+    *((0.1, "0.1 s"), (0.2, "0.2 s"), (0.5, "0.5 s"), (1.0, "1 s"), (2.0, "2 s"), (5.0, "5 s"), (10.0, "10 s")),
+    *((20.0, "20 s"), (60.0, "1 min"), (120.0, "2 min"), (300.0, "5 min"), (600.0, "10 min"), (1200.0, "20 min")),
+    *((HOUR_S, "1 h"), (2 * HOUR_S, "2 h"), (6 * HOUR_S, "6 h"), (12 * HOUR_S, "12 h"), (DAY_S, "1 d")),
+    *((2 * DAY_S, "2 d"), (7 * DAY_S, "1 wk"), (14 * DAY_S, "2 wk"), (30 * DAY_S, "30 d"), (90 * DAY_S, "90 d")),
+)
 _STYLE: Any = {
     "svg.hashsalt": "simulator",  # the same run gives the same bytes
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 9.5,
+    "text.parse_math": False,  # a dollar is a dollar
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -61,6 +69,11 @@ _STYLE: Any = {
     "xtick.major.width": 0.8,
     "ytick.major.width": 0.8,
 }
+
+
+def service_colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each service of a run, by its place; none is that of training, blue."""
+    return {name: PALETTE[1 + (1 + k) % (len(PALETTE) - 1)] for k, name in enumerate(names)}
 
 
 @contextmanager
@@ -101,19 +114,35 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 def label_durations(axis: Any, low_s: float, high_s: float) -> None:
     """Ticks of a logarithmic axis at durations that have names, in place of powers of ten."""
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
     inside = [(at, text) for at, text in _NAMED_S if low_s <= at <= high_s]
+    if len(inside) < 3:
+        inside = [(at, text) for at, text in _FINER_S if low_s <= at <= high_s]
     if len(inside) >= 2:
         axis.set_ticks([at for at, _ in inside], [text for _, text in inside])
         axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
+        axis.set_minor_formatter(NullFormatter())
 
 
-def count_ticks(axis: Any) -> None:
-    """Ticks of a count: whole numbers, as 12,000."""
+def count_ticks(axis: Any, most: int | None = None) -> None:
+    """Ticks of a count: whole numbers, as 12,000; `most` of them and 0, or as many as have room."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(MaxNLocator(most or "auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def log_counts(axis: Any) -> None:
+    """Ticks of a logarithmic axis of counts: 1, 10, 100 …, or with 2 and 5 where there are few of these."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = sorted(axis.get_view_interval())
+    subs = (1.0,) if high / low >= 100 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 

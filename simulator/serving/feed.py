@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 
 from workloads.requests import Requests, RequestSource
+
+
+class RequestFeed(Protocol):
+    """Where a service has its requests from."""
+
+    @property
+    def next_s(self) -> float: ...
+    @property
+    def is_over(self) -> bool: ...
+    def prepare(self, until_s: float) -> None: ...
+    def until(self, time_s: float) -> Requests: ...
 
 
 class Feed:
@@ -18,6 +30,9 @@ class Feed:
         self._none = Requests(np.zeros(0), no_tokens, no_tokens)
         self._chunk, self._begin = self._none, 0
         self._refill()
+
+    def prepare(self, until_s: float) -> None:
+        """What has to be done before requests are taken: here nothing."""
 
     def until(self, time_s: float) -> Requests:
         """The requests that arrive before `time_s` and haven't been taken yet."""

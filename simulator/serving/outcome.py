@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -52,6 +52,11 @@ class Counts:
     timed_out: int = 0  # waited too long, and no try was left
     lost: int = 0  # with their replica, and no try was left
     retried: int = 0  # tries after the first; says nothing of how many requests that were
+
+    @classmethod
+    def total(cls, parts: Sequence[Counts]) -> Counts:
+        """Of several services."""
+        return cls(*(sum(getattr(part, each.name) for part in parts) for each in fields(cls)))
 
     @property
     def in_flight(self) -> int:

@@ -16,10 +16,10 @@ import numpy as np
 
 from policies import MetricsView, ServiceView
 from simulator.clock import NODE, SAMPLE, Alarm, Call, Clock
-from simulator.serving.feed import Feed
+from simulator.serving.feed import RequestFeed
 from simulator.serving.measures import Measures
 from simulator.serving.model import ServingModel
-from simulator.serving.outcome import Served
+from simulator.serving.outcome import Counts, Served
 from simulator.serving.replica import Replica
 from simulator.serving.spec import ServiceSpec
 from simulator.serving.statistics import ServiceStatistics
@@ -42,7 +42,7 @@ class Service:
     def __init__(
         self,
         spec: ServiceSpec,
-        feed: Feed,
+        feed: RequestFeed,
         model: ServingModel,
         view: ServiceView,
         clock: Clock,
@@ -67,6 +67,7 @@ class Service:
         self._cached: set[int] = set()  # nodes that have the image
         self._rows: list[Served] | None = [] if spec.keep_requests is not False else None
         self._num_rows = 0
+        self._uncounted: list[Served] = []
         self.is_over = False
         self._let_go_alarm = Alarm(clock, self._let_go, NODE)
         self._arrival_alarm = Alarm(clock, self._activate, NODE)
@@ -234,23 +235,38 @@ class Service:
         """Serves up to now."""
         if now_s <= self._reached_s:
             return
+        self._feed.prepare(now_s)  # which may advance this service to times before
         self._reached_s = now_s
         served = self._model.advance(self._feed.until(now_s), now_s)
         if self.spec.network_s and len(served):
             served.first_s += self.spec.network_s
             served.finish_s += self.spec.network_s
-        self.statistics.add(served)
         self.statistics.book_failures(self._model.counts, now_s)
+        if len(served):
+            self._uncounted.append(served)
+
+    def _count(self) -> None:
+        """Takes the answers since the last sample into the statistics, all at once."""
+        if not self._uncounted:
+            return
+        served, self._uncounted = Served.concat(self._uncounted), []
+        self.statistics.add(served)
         self._measures.add(served)
-        if self._rows is not None and len(served):
+        if self._rows is not None:
             self._rows.append(served)
             self._num_rows += len(served)
             if self.spec.keep_requests is None and self._num_rows > MOST_ROWS:
                 self._rows = None
 
+    def load_at(self, time_s: float) -> int:
+        """Requests in flight at a time before which all has happened."""
+        self._advance(time_s)
+        return self._model.counts.in_flight
+
     def _sample(self) -> None:
         now_s, view = self._clock.now, self.view
         self._advance(now_s)
+        self._count()
         values = self._measures.sample(now_s, self._model, view)
         row = (view.num_ready, view.num_starting, view.num_pending, view.num_draining, *values.values())
         self._on_sample(self, (now_s, *row))
@@ -269,10 +285,15 @@ class Service:
     def finish(self, now_s: float) -> None:
         """The run is over."""
         self._advance(now_s)
+        self._count()
         for replica in self._active.values():
             replica.settle(now_s)
 
     # ---- what it came to
+    @property
+    def counts(self) -> Counts:
+        return self._model.counts
+
     @property
     def num_settled(self) -> int:
         """Requests whose fate is known."""

@@ -14,12 +14,16 @@ import pyarrow.parquet as pq
 from policies import JobsView, MetricsView, ServiceView
 from simulator.clock import Clock
 from simulator.errors import ConfigError
-from simulator.serving.feed import Feed
+from simulator.pools import PoolSpec
+from simulator.serving.feed import Feed, RequestFeed
 from simulator.serving.models import make_model
+from simulator.serving.outcome import Counts
 from simulator.serving.records import SAMPLES, heat_table, latency_table, minute_table, replica_table, request_table
 from simulator.serving.replica import Replica
+from simulator.serving.router import Route, RoutedFeed, Router
 from simulator.serving.service import Service
 from simulator.serving.spec import ServiceSpec
+from simulator.serving.statistics import merged
 from simulator.simulated_cluster import SimulatedCluster
 from simulator.tables import PARQUET, RowWriter
 from workloads import JobTable
@@ -28,10 +32,11 @@ from workloads.requests import RequestSource
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """A service and its requests, as a scenario has them."""
+    """A service and its requests, as a scenario has them; with a route, a site that has a share in them."""
 
     spec: ServiceSpec
     requests: RequestSource
+    route: Route | None = None
 
     def __post_init__(self) -> None:
         if self.spec.has_tokens and not self.requests.has_tokens:
@@ -41,14 +46,16 @@ class ServicePlan:
             )
 
 
-def views_of(plans: Sequence[ServicePlan]) -> dict[str, ServiceView]:
-    """What policies see of services before they begin."""
+def views_of(plans: Sequence[ServicePlan], pools: Sequence[PoolSpec] = ()) -> dict[str, ServiceView]:
+    """What policies see of services before they begin; a replica's price where its pool is known."""
+    usd_per_gpu_h = {pool.name: pool.usd_per_node_h / pool.gpus_per_node for pool in pools}
     return {
         plan.spec.name: ServiceView(
             name=plan.spec.name,
             gpus_per_unit=plan.spec.gpus_per_replica,
             min_units=plan.spec.fewest,
             max_units=plan.spec.most,
+            usd_per_unit_h=usd_per_gpu_h.get(plan.spec.pool, 0.0) * plan.spec.gpus_per_replica,
         )
         for plan in plans
     }
@@ -94,13 +101,16 @@ class Services:
         self._index = {plan.spec.name: index for index, plan in enumerate(plans)}
         self._samples = RowWriter(SAMPLES, folder and folder / "service_metrics.parquet") if plans else None
         self._of: dict[str, Service] = {}
+        self._routers: dict[str, Router] = {}
+        self._sites: dict[str, dict[str, Service]] = {}  # by stream, then by site
         for plan in plans:
             spec = plan.spec
             rng = streams(f"service {spec.name}")
             startup_rng, model_rng = rng.spawn(2)
-            self._of[spec.name] = Service(
+            feed = self._feed(plan, streams)
+            self._of[spec.name] = service = Service(
                 spec,
-                Feed(plan.requests, streams(f"requests {spec.name}")),
+                feed,
                 make_model(spec.model, spec.requests, model_rng, spec.service_times, spec.batch, spec.llm),
                 views[spec.name],
                 clock,
@@ -112,6 +122,19 @@ class Services:
                 self._one_is_over,
                 self._record,
             )
+            if plan.route is not None and isinstance(feed, RoutedFeed):
+                self._routers[plan.route.stream].join(service, feed)
+                self._sites.setdefault(plan.route.stream, {})[plan.route.site] = service
+
+    def _feed(self, plan: ServicePlan, streams: Callable[[str], np.random.Generator]) -> RequestFeed:
+        """The requests of a service, or a site's share in them."""
+        route = plan.route
+        if route is None:
+            return Feed(plan.requests, streams(f"requests {plan.spec.name}"))
+        if route.stream not in self._routers:
+            stream = Feed(plan.requests, streams(f"requests {route.stream}"))
+            self._routers[route.stream] = Router(stream, route.options)
+        return self._routers[route.stream].feed()
 
     def __bool__(self) -> bool:
         return bool(self._of)
@@ -176,6 +199,18 @@ class Services:
     def facts(self) -> dict[str, Any]:
         """What summary.json says of each that its tables don't."""
         return {name: service.summary() for name, service in self._of.items()}
+
+    def routed(self) -> dict[str, Any]:
+        """What summary.json says of each service that has sites: those, and their requests taken together."""
+        told = {}
+        for stream, sites in self._sites.items():
+            counts = Counts.total([service.counts for service in sites.values()])
+            together = merged([service.statistics for service in sites.values()])
+            told[stream] = {
+                "sites": {site: service.spec.name for site, service in sites.items()},
+                **together.summary(counts),
+            }
+        return told
 
     def _new_replica(self, name: str, now_s: float, is_warm: bool, on_change: Callable[[Replica], None]) -> Replica:
         record = self._num_jobs + self._num_replicas

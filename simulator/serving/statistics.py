@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,16 @@ class ServiceStatistics:
             self.answered = _added(self.answered, more)
             self._failed = failed
 
+    def merge(self, other: ServiceStatistics) -> None:
+        """Takes in what another has of requests with the same objective; the maps over time aside."""
+        self.latency.merge(other.latency)
+        self.ttft.merge(other.ttft)
+        self.per_token.merge(other.per_token)
+        self.num_in_time += other.num_in_time
+        self.answered = _sum(self.answered, other.answered)
+        self.in_time = _sum(self.in_time, other.in_time)
+        self._failed += other._failed
+
     @property
     def attainment_frac(self) -> float:
         """In time, of all whose fate is known; nan of none."""
@@ -126,10 +137,27 @@ class ServiceStatistics:
         }
 
 
+def merged(parts: Sequence[ServiceStatistics]) -> ServiceStatistics:
+    """Of several services with the same objective, as if they were one."""
+    first = parts[0]
+    whole = ServiceStatistics(first._objective, first.has_tokens)
+    for part in parts:
+        whole.merge(part)
+    return whole
+
+
 def _spread(name: str, of: LatencyHistogram) -> dict[str, float]:
     quantiles = {f"p{100 * share:g}".replace(".", "_"): of.quantile_s(share) for share in (0.5, 0.9, 0.95, 0.99, 0.999)}
     values = {"mean": of.mean_s, **quantiles, "max": of.max_s if of.num else math.nan}
     return {f"{name}_{what}_s": value for what, value in values.items()}
+
+
+def _sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of two that may differ in length; what one lacks is 0."""
+    longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
+    total = longer.copy()
+    total[: len(shorter)] += shorter
+    return total
 
 
 def _added(counts: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -68,6 +68,28 @@ def summarise_services(run: Run, replicas: Replicas, use: NodeUse, num_jobs: int
     return summaries
 
 
+def summarise_routed(facts: Mapping[str, Any], services: Mapping[str, Any]) -> dict[str, Any]:
+    """By service with sites, beside what was counted of all of its requests: its costs, and who got how much.
+
+    | metric | is |
+    |---|---|
+    | sites | what each is called among `services` |
+    | cost_usd, cost_per_1k_requests_usd | of all sites |
+    | share_by_site | of the requests that came |
+    """
+    summaries = {}
+    for name, counted in facts.items():
+        of = {site: services[service] for site, service in counted["sites"].items()}
+        num, cost_usd = sum(each["num_requests"] for each in of.values()), sum(each["cost_usd"] for each in of.values())
+        summaries[name] = {
+            **counted,
+            "cost_usd": cost_usd,
+            "cost_per_1k_requests_usd": 1e3 * cost_usd / counted["num_served"] if counted["num_served"] else None,
+            "share_by_site": {site: each["num_requests"] / num if num else None for site, each in of.items()},
+        }
+    return summaries
+
+
 def busy_gpu_s(run: Run, summaries: Mapping[str, Any]) -> float:
     """GPU time in which replicas served a request, as it was sampled."""
     if not summaries:

@@ -14,6 +14,7 @@ from real_backend.commands import composed, expanded
 from real_backend.errors import BackendError
 from real_backend.options import LiveOptions, Settings, backend_of
 from real_backend.running import find_profile, make_plan, profile_text, read_settings
+from real_backend.validation import validate
 from simulator import Run
 from tests.real_backend.patience import PATIENCE_S
 from tests.real_backend.small_profile import write_profile_file
@@ -94,6 +95,7 @@ def test_a_list_with_commas_is_a_run_each() -> None:
         ("models.mlp.global_batch=1", "workers, but a step of mlp has 1 samples"),
         ("models.mlp.pace_base_s=null", "models.mlp.pace_base_s: compute=paced needs it"),
         ("models.mlp.width=3", "models.mlp.width: unknown option"),
+        ("models.mlp.sync=ring", "models.mlp.sync=ring: must be one of allreduce, parameter_server"),
         ("live.heartbeat_timeout_s=0", "live.heartbeat_timeout_s=0.0: must be more than 0"),
         ("live.listen=29600", "'29600': must read HOST:PORT"),
         ("live.provider=cloud", "live.provider=cloud: must be one of local, command, join"),
@@ -103,6 +105,31 @@ def test_settings_that_cant_be(tmp_path: Path, override: str, message: str) -> N
     settings, _ = composed([*SMALL, f"profile={write_profile_file(tmp_path)}", override])
     with pytest.raises(ValueError, match=message.replace("[", r"\[").replace(".", r"\.")):
         make_plan(settings)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("repeats=0", "repeats=0: must be 1 or more"),
+        ("workload.num_jobs=0", "num_jobs=0: must be 1 or more"),
+        ("models.mlp.lr=0", r"models\.mlp\.lr=0\.0: must be more than 0"),
+    ],
+)
+def test_a_validation_measures_nothing_with_settings_that_cant_be(tmp_path: Path, override: str, message: str) -> None:
+    folder = tmp_path / "validation"
+    with pytest.raises(ValueError, match=message):
+        validate([composed([*SMALL, override])], folder)
+    assert not folder.exists()
+
+
+def test_a_profile_of_ours_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(composed(["workload=live_tiny", "compute=paced", "device=cpu"])[0])
+    assert plan.profile == load_profile("paced_cpu")
+    mine = write_profile_file(tmp_path).rename(tmp_path / "paced_cpu.yaml")
+    mine.write_text(mine.read_text().replace("name: small", "name: paced_cpu"))
+    settings, _ = composed([*SMALL, f"profile={mine.name}"])
+    assert make_plan(settings).scenario.step_time.step_time_s("mlp", 1) == 0.012  # not ours of the same name
 
 
 def test_auto_needs_a_profile_of_this_kind() -> None:

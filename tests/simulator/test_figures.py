@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ from policies import registry
 from simulator.figures import draw_run
 from simulator.figures.comparison import pareto
 from simulator.figures.gantt import _bands, _lanes, draw_gantt
+from simulator.figures.service_history import ServiceHistory, quantile_s
+from simulator.figures.services import _spans, busiest, file_names
 from simulator.figures.style import MAX_POINTS, curve
 from simulator.moves import Moves, Stays
 from simulator.pools import PoolSpec
 from simulator.run import Run
+from simulator.serving.heat import HeatMap
 from simulator.serving.services import ServicePlan
 from simulator.serving.spec import ServiceSpec
+from simulator.serving.statistics import Objective
 from simulator.simulation import Scenario, simulate
 from workloads import JobTable
 from workloads.requests import build_requests
@@ -41,19 +46,34 @@ def small_run(placement: str = "consolidate", horizon_s: float = np.inf, num_nod
     return simulate(scenario)
 
 
-def serving_run(num_jobs: int = 0, gpus_per_node: int = 4, **service: Any) -> Run:
-    """Ten minutes of a service on two GPUs at first, beside some jobs if wanted."""
+def serving_run(
+    num_jobs: int = 0,
+    gpus_per_node: int = 4,
+    requests: Mapping[str, Any] | None = None,
+    services: Mapping[str, Mapping[str, Any]] | None = None,
+    horizon_s: float = np.inf,
+    **service: Any,
+) -> Run:
+    """Ten minutes of a service on two GPUs at first, beside some jobs if wanted.
+
+    Args:
+        services: options of requests by name, where it is to be more than one service.
+    """
     rng = np.random.default_rng(1)
     columns = {"submit_s": np.sort(rng.uniform(0, 500, num_jobs)), "num_gpus": rng.integers(1, 3, num_jobs)}
     duration_s = rng.uniform(5, 90, num_jobs)
-    options = {"name": "chat", "replicas": 2, "service_times": ServiceTimes(mean_s=0.5), **service}
-    requests = build_requests({"name": "poisson", "rate_per_s": 3.0, "duration_s": 600.0})
+    options = {"replicas": 2, "service_times": ServiceTimes(mean_s=0.5), **service}
+    stream = {"name": "poisson", "rate_per_s": 3.0, "duration_s": 600.0, **(requests or {})}
     scenario = Scenario(
         jobs=JobTable.from_columns({**columns, "duration_s": duration_s}) if num_jobs else JobTable.none(),
         allocation=registry.create("allocation", "fifo"),
         placement=registry.create("placement", "consolidate"),
         pools=[PoolSpec(num_nodes=1, gpus_per_node=gpus_per_node, usd_per_node_h=36.0)],
-        services=[ServicePlan(ServiceSpec(**options), requests)],
+        services=[
+            ServicePlan(ServiceSpec(name=name, **options), build_requests({**stream, **own}))
+            for name, own in (services or {"chat": {}}).items()
+        ],
+        horizon_s=horizon_s,
     )
     return simulate(scenario)
 
@@ -83,13 +103,109 @@ def test_runs_with_little_in_them(tmp_path: Path) -> None:
 
 def test_a_run_of_a_service_alone(tmp_path: Path) -> None:
     run = serving_run()
-    draw_run(run, tmp_path)
+    paths = draw_run(run, tmp_path)
+    assert names(paths) == {"over_time", "gantt", "service-chat", "heat-chat", "latency-chat", "cost_split"}
     said = texts(tmp_path / "gantt.svg")
     assert said.count("chat") == 2
-    assert "Replicas on GPUs, a lane each" in said
+    assert "Replicas (pale: starting) on GPUs, a lane each" in said
     num = run.facts["services"]["chat"]["num_requests"]
     assert f"{num:,} of {num:,} requests served" in said
-    assert "jobs" not in said
+    over_time = texts(tmp_path / "over_time.svg")
+    assert "held by services" in over_time
+    assert "jobs" not in said + over_time
+    assert {"chat", "idle", "What the bill is for"} <= set(texts(tmp_path / "cost_split.svg").split("\n"))
+
+
+def test_figures_of_services_are_the_same_bytes_again(tmp_path: Path) -> None:
+    paths = draw_run(serving_run(num_jobs=5), tmp_path / "a")
+    assert "latency" in names(paths)  # of jobs
+    for path in draw_run(serving_run(num_jobs=5), tmp_path / "b"):
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes(), path.name
+    said = texts(tmp_path / "a" / "over_time.svg")
+    assert {"held by services", "held by jobs", "ready", "jobs waiting"} <= set(said.split("\n"))
+    assert "training" in texts(tmp_path / "a" / "cost_split.svg")
+
+
+def test_figures_of_a_service_say_what_they_show(tmp_path: Path) -> None:
+    slo = Objective(latency_s=1.5, target_frac=0.95)
+    draw_run(serving_run(slo=slo, replicas=3, queue_limit=1), tmp_path)
+    said = texts(tmp_path / "service-chat.svg")
+    assert {"p50", "p99", "objective (1.5 s)", "minute in violation", "ready", "wanted"} <= set(said.split("\n"))
+    assert "(wanted: 95%)" in said
+    assert "TTFT" not in said
+    assert "objective (1.5 s)" in texts(tmp_path / "heat-chat.svg")
+    distribution = texts(tmp_path / "latency-chat.svg")
+    assert "latency (p50 " in distribution
+    assert "time (dashed: objective)" in distribution
+
+
+def test_a_service_with_tokens_has_panels_of_first_tokens(tmp_path: Path) -> None:
+    tokens = {"median": 100, "sigma": 0.5, "min": 1, "max": 400}
+    run = serving_run(model="llm", requests={"prompt_tokens": tokens, "output_tokens": tokens})
+    draw_run(run, tmp_path)
+    for name in ("service-chat", "heat-chat"):
+        said = texts(tmp_path / f"{name}.svg")
+        assert "Time to first token" in said
+        assert "Latency" in said
+    assert "time per output token (p50" in texts(tmp_path / "latency-chat.svg")
+
+
+def test_services_to_which_little_happens(tmp_path: Path) -> None:
+    """Nothing came; or all was rejected: no latency to draw, nor an empty panel of it."""
+    quiet = serving_run(requests={"rate_per_s": 1e-9})
+    assert names(draw_run(quiet, tmp_path / "quiet")) == {"over_time", "service-chat"}
+    closed = serving_run(replicas=0, max_replicas=1, activation=False, queue_limit=0, horizon_s=600.0)
+    assert closed.facts["services"]["chat"]["num_rejected"] > 0
+    assert names(draw_run(closed, tmp_path / "closed")) == {"over_time", "service-chat", "cost_split"}
+    assert "Latency" not in texts(tmp_path / "closed" / "service-chat.svg")
+
+
+def test_only_the_busiest_services_are_drawn() -> None:
+    services = {f"s{k}": {"num_requests": k % 5} for k in range(8)}
+    assert busiest(services) == ["s1", "s2", "s3", "s4", "s6", "s7"]
+
+
+def test_two_services_in_one_run(tmp_path: Path) -> None:
+    paths = draw_run(serving_run(replicas=1, services={"chat/a": {}, "chat b": {"rate_per_s": 1.0}}), tmp_path)
+    assert {"service-chat_a", "heat-chat_a", "latency-chat_b", "service-chat_b"} <= names(paths)
+    said = texts(tmp_path / "service-chat_b.svg")
+    assert "chat b · seed 0" in said
+    cost = texts(tmp_path / "cost_split.svg")
+    assert "chat/a" in cost
+    assert "chat b" in cost
+
+
+def test_file_names_differ() -> None:
+    assert file_names(["a/b", "a b", "chat", "ü.1"]) == ["a_b", "a_b-1", "chat", "ü.1"]
+
+
+def test_history_of_a_service_adds_up() -> None:
+    run = serving_run(num_jobs=5, replicas=1, max_replicas=3)
+    of = run.facts["services"]["chat"]
+    history = ServiceHistory.of(run, "chat", 0, of["slo"])
+    edges_s = history.edges_s()
+    assert history.heat_in("latency", edges_s).sum() == of["num_served"]
+    lasts_s = np.diff(np.minimum(edges_s, history.until_s))
+    assert history.load_per_s(edges_s) @ lasts_s == pytest.approx(of["num_requests"], abs=3)
+    ready = run.table("replicas").to_pandas()
+    assert history.ready.integral(0.0, run.facts["end_s"]) == pytest.approx((ready["end_s"] - ready["ready_s"]).sum())
+    assert len(history.violated_s) == of["slo_minutes_in_violation"]
+
+
+def test_quantiles_of_a_heat_map_are_within_a_bin() -> None:
+    latency_s = np.exp(np.random.default_rng(0).standard_normal(4000))
+    heat = HeatMap()
+    heat.add(np.zeros(4000), latency_s)
+    for share in (0.01, 0.5, 0.99):
+        exact_s = np.quantile(latency_s, share, method="inverted_cdf")
+        assert quantile_s(heat.counts, share)[0] == pytest.approx(exact_s, rel=0.09)
+    empty = np.zeros((2, heat.counts.shape[1]), np.int64)
+    assert np.isnan(quantile_s(empty, 0.5)).all()
+
+
+def test_minutes_in_a_row_are_one_stretch() -> None:
+    assert _spans(np.array([0.0, 60.0, 180.0, 240.0, 600.0]), 60.0) == [(0.0, 120.0), (180.0, 120.0), (600.0, 60.0)]
+    assert _spans(np.zeros(0), 60.0) == []
 
 
 def test_lanes_never_hold_two_jobs() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from workloads import JobTable, WorkloadError
-from workloads.generators.arrivals import DAY_S, HOUR_S, WEEK_S, Batch, Bursty, Diurnal, Poisson
+from workloads.generators.arrivals import DAY_S, HOUR_S, WEEK_S, Batch, Bursty, Daily, Diurnal, Poisson
 from workloads.generators.durations import Exponential, Lognormal, Mixture, Pareto, draw_within
 from workloads.generators.mixes import zipf_weights
 from workloads.synthetic import SyntheticSource
@@ -118,6 +118,17 @@ def test_batches_arrive_at_once_and_keep_the_mean_rate() -> None:
     assert (Batch(batch_size=100).times_s(0.5, 30, rng()) == 0).all()
 
 
+def test_daily_batches_come_by_the_clock() -> None:
+    daily = Daily(batch_size=2, batch_hours=(20.0, 1.5))
+    hours = daily.times_s(daily.rate_per_s, 9, rng()) / HOUR_S
+    assert hours.tolist() == [1.5, 1.5, 20.0, 20.0, 25.5, 25.5, 44.0, 44.0, 49.5]
+    report = SyntheticSource(
+        num_jobs=4, arrivals="daily", batch_size=2, batch_hours=[0.0], durations="constant", gpu_counts=[4],
+        gpu_weights=[], reference_gpus=1,
+    ).read(rng()).report  # fmt: skip
+    assert report.notes[0].startswith("0.08333 jobs/h of 4 GPU·h each: an offered load of 0.3333 GPUs")
+
+
 # --- durations
 
 
@@ -203,6 +214,14 @@ def test_deadlines_and_user_estimates() -> None:
     assert slack.max() < 2.0 + 1e-6
     assert_mean(jobs.user_estimate_s / jobs.duration_s, 2.0)
     assert np.isnan(drawn().user_estimate_s).all()
+
+
+def test_a_deadline_by_the_clock_is_the_next_time_that_it_strikes() -> None:
+    options = {"arrivals": "daily", "batch_size": 1, "num_jobs": 4, "deadline_frac": 1.0, "deadline_hour": 6.0}
+    jobs = drawn(batch_hours=[0.0, 6.0, 7.0], **options)
+    assert (jobs.submit_s / HOUR_S).tolist() == [0.0, 6.0, 7.0, 24.0]
+    assert (jobs.deadline_s / HOUR_S).tolist() == [6.0, 30.0, 30.0, 30.0]
+    assert np.isinf(drawn(**(options | {"deadline_frac": 0.0})).deadline_s).all()
 
 
 # --- rates
@@ -301,6 +320,14 @@ def test_the_same_seed_draws_the_same_jobs() -> None:
         ({"arrivals": "bursty", "burst_sojourn_s": [1]}, r"burst_sojourn_s=\[1\]: must have one entry a state \(2\)"),
         ({"arrivals": "bursty", "burst_sojourn_s": [1, 0]}, r"burst_sojourn_s=\[1, 0\]: must be more than 0 s"),
         ({"arrivals": "batch", "batch_size": 0}, "batch_size=0: must be 1 or more"),
+        ({"arrivals": "daily", "batch_size": 0}, "batch_size=0: must be 1 or more"),
+        ({"arrivals": "daily", "batch_hours": []}, r"batch_hours=\[\]: needs an hour or more"),
+        ({"arrivals": "daily", "batch_hours": [3.0, 24.0]}, r"batch_hours=\[3.0, 24.0\]: must lie in 0\.\.24"),
+        (
+            {"arrivals": "daily", "load_frac": 0.5},
+            "load_frac=0.5: arrivals=daily has its rate by batch_size and batch_hours; set it to null",
+        ),
+        ({"deadline_hour": 24.0}, r"deadline_hour=24.0: must lie in 0\.\.24, or be null"),
         ({"duration_median_s": 0.0}, "^duration_median_s=0.0: must be more than 0 s"),
         ({"duration_sigma": -1.0}, "^duration_sigma=-1.0: must be 0 or more"),
         ({"durations": "constant", "duration_mean_s": math.nan}, "^duration_mean_s=nan: must be more than 0 s"),

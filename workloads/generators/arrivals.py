@@ -1,7 +1,7 @@
-"""When jobs arrive: four point processes that share a mean rate, so that only the pattern differs.
+"""When jobs arrive: four point processes that share a mean rate, so that only the pattern differs, and a timetable.
 
-Each works by inversion: arrivals of a Poisson process of constant rate are mapped through the inverse of the mean
-number of arrivals up to t. That is exact, has no loop over jobs, and gives exactly the number of jobs asked for.
+Each process works by inversion: arrivals of a Poisson process of constant rate are mapped through the inverse of the
+mean number of arrivals up to t. That is exact, has no loop over jobs, and gives exactly the number of jobs asked for.
 """
 
 from __future__ import annotations
@@ -129,4 +129,36 @@ class Batch:
         return (gaps.cumsum() * (self.batch_size / rate_per_s)).repeat(self.batch_size)[:num_jobs]
 
 
-ARRIVALS: dict[str, type[Arrivals]] = {"poisson": Poisson, "diurnal": Diurnal, "bursty": Bursty, "batch": Batch}
+@dataclass(frozen=True)
+class Daily:
+    """`batch_size` jobs at once at each of `batch_hours`, day after day: nightly retraining, overnight risk runs.
+
+    Nothing is drawn, and the rate is `rate_per_s` whatever is asked for.
+    """
+
+    batch_size: int = 16
+    batch_hours: Sequence[float] = (0.0,)  # of the day
+
+    def __post_init__(self) -> None:
+        hours = list(self.batch_hours)
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "must be 1 or more")
+        require(len(hours) > 0, "batch_hours", hours, "needs an hour or more")
+        require(all(0 <= hour < 24 for hour in hours), "batch_hours", hours, "must lie in 0..24")
+
+    @property
+    def rate_per_s(self) -> float:
+        return self.batch_size * len(self.batch_hours) / DAY_S
+
+    def times_s(self, rate_per_s: float, num_jobs: int, rng: np.random.Generator) -> np.ndarray:
+        days, which = np.divmod(np.arange(-(-num_jobs // self.batch_size)), len(self.batch_hours))
+        at_s = days * DAY_S + np.sort(np.asarray(self.batch_hours, np.float64))[which] * HOUR_S
+        return at_s.repeat(self.batch_size)[:num_jobs]
+
+
+ARRIVALS: dict[str, type[Arrivals]] = {
+    "poisson": Poisson,
+    "diurnal": Diurnal,
+    "bursty": Bursty,
+    "batch": Batch,
+    "daily": Daily,
+}

@@ -100,7 +100,12 @@ def test_nothing_measured_nothing_done() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(load=st.floats(0.0, 40.0), start=st.integers(0, 12), low=st.integers(0, 3), factor=st.floats(0.2, 2.0))
+@given(
+    load=st.just(0.0) | st.floats(0.01, 40.0),
+    start=st.integers(0, 12),
+    low=st.integers(0, 3),
+    factor=st.floats(0.2, 2.0),
+)
 def test_under_a_constant_load_it_comes_to_rest_within_its_bounds(
     load: float, start: int, low: int, factor: float
 ) -> None:

@@ -19,6 +19,7 @@ GENERATED: list[dict[str, Any]] = [
     {"name": "bursty", "rate_per_s": 20.0, "duration_s": 7200.0},
     {"name": "market", "rate_per_s": 20.0, "duration_s": 86400.0},
     {"name": "sensors", "num_sensors": 13, "rate_hz": 7.0, "jitter_s": 0.4, "duration_s": 500.0},
+    {"name": "sensors", "rate_hz": 0.02, "jitter_s": 60.0, "on_hour": 1.0, "off_hour": 23.5, "duration_s": 3 * 86400.0},
     {"name": "superposition", "parts": {
         "a": {"name": "poisson", "duration_s": 500.0}, "b": {"name": "sensors", "duration_s": 300.0},
     }},
@@ -64,6 +65,20 @@ def test_sensors_send_at_their_rate() -> None:
     arrival_s = whole({"name": "sensors", "num_sensors": 4, "rate_hz": 10.0, "duration_s": 100.0}).arrival_s
     assert len(arrival_s) == 4 * 10 * 100
     assert arrival_s[4:] - arrival_s[:-4] == pytest.approx(0.1)
+
+
+def test_sensors_may_be_off_at_night() -> None:
+    """Two hours a day, each in one piece; the last day ends in the middle of them."""
+    options = {"name": "sensors", "num_sensors": 3, "rate_hz": 0.5, "on_hour": 6.5, "off_hour": 8.5}
+    arrival_s = whole({**options, "duration_s": 2 * 86400.0 + 7.5 * 3600}).arrival_s
+    days, hours = np.divmod(arrival_s / 3600, 24)
+    assert np.bincount(days.astype(int)).tolist() == [3 * 3600, 3 * 3600, 3 * 1800]
+    assert hours.min() >= 6.5
+    assert hours.max() < 8.5
+    assert arrival_s[3 * 3600 : 2 * 3 * 3600] - arrival_s[: 3 * 3600] == pytest.approx(86400.0)
+    late = whole({**options, "jitter_s": 10.0}).arrival_s
+    assert len(late) == 3 * 3600
+    assert 8.5 * 3600 < late.max() < 8.5 * 3600 + 10.0
 
 
 def test_big_streams_come_in_small_chunks() -> None:
@@ -130,6 +145,12 @@ def test_tokens() -> None:
         ({"name": "poisson", "prompt_tokens": {"median": 5, "sigma": 1}}, "go together"),
         ({"name": "superposition"}, "parts={}: needs one part or more"),
         ({"name": "market", "close_hour": 9}, "close_hour=9.0: must lie in open_hour=9.5..24"),
+        ({"name": "sensors", "on_hour": 24}, "on_hour=24.0: must lie in 0..24"),
+        ({"name": "sensors", "on_hour": 8, "off_hour": 8}, "off_hour=8.0: must lie in on_hour=8..24"),
+        (
+            {"name": "sensors", "off_hour": 23.5, "jitter_s": 1801},
+            "jitter_s=1801.0: must not be longer than the 1800 s in which sensors are off",
+        ),
         ({"name": "bursty", "burst_rates": [1.0]}, "needs two states or more"),
         ({"name": "csv"}, "requests.path: is needed; set requests.path=FILE"),
     ],
