@@ -178,6 +178,8 @@ def _describe(hint: Any) -> str:
         return "a path"
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return "a mapping such as {a: 1}"
+    if is_dataclass(kind):
+        return f"a mapping of {', '.join(option.name for option in fields(kind) if option.init)}"
     if _is_list(kind):
         examples: dict[Any, str] = {int: "[1, 2]", float: "[0.5, 1.0]", str: "[a, b]"}
         return f"a list such as {examples.get(arms[0] if arms else Any, '[…]')}"
