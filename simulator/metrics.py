@@ -13,7 +13,7 @@ from simulator.fairness import finish_time_fairness
 from simulator.moves import Moves, Stays, dot
 from simulator.node_use import NodeUse
 from simulator.run import Run
-from simulator.serving.summary import Replicas, busy_gpu_s, summarise_routed, summarise_services
+from simulator.serving.summary import Replicas, bought_usd, busy_gpu_s, summarise_routed, summarise_services
 from simulator.timeline import Timeline
 
 HOUR_S = 3600.0
@@ -44,9 +44,10 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
     | fragmentation_frac | share of the GPU time not held that lies on partly held nodes |
     | overhead_gpu_h | GPU time held in moves: checkpoint, restart, restore |
     | lost_gpu_h | work lost in preemptions, at the GPUs asked for |
-    | cost_usd | price × time from order to termination of each node, by the second |
+    | cost_usd | price × time from order to termination of each node, by the second, and cost_bought_usd |
     | cost_startup_usd, cost_busy_usd, cost_idle_usd | its parts: before ready, held, ready but not held |
-    | cost_training_usd, cost_serving_usd | of cost_busy_usd: held by jobs, and by replicas of services |
+    | cost_bought_usd | paid for services by the second, the request or the token; no part of the others |
+    | cost_training_usd, cost_serving_usd | GPUs held by jobs; by replicas of services, or bought for them |
     | queue_length_mean, _max | jobs that wait, over the time from 0 to the end |
     | services | by name, see `simulator.serving.summary` |
     | routed | by name of services with sites, likewise |
@@ -73,6 +74,7 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
         **_deadlines(measured, end_s),
         **_whole_run(jobs, timeline),
         **_gpus_and_cost(jobs, use, float(replicas.held_gpu_s.sum()), busy_gpu_s(run, services)),
+        "cost_bought_usd": bought_usd(services),
         "cost_training_usd": float(use.held_usd(np.append(jobs["held_gpu_s"], replicas.held_gpu_s))[:num_jobs].sum()),
         "cost_serving_usd": sum(of["cost_usd"] for of in services.values()),
         **_moves(jobs),
@@ -83,6 +85,7 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
         "routed": summarise_routed(run.facts.get("routed") or {}, services),
         "facts": {name: value for name, value in run.facts.items() if name not in ("notes", "services", "routed")},
     }
+    summary["cost_usd"] += summary["cost_bought_usd"]
     return json_safe(summary)
 
 

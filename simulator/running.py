@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from simulator.catalogue import price_notes
+from simulator.catalogue import price_note, price_notes
 from simulator.config import GROUPS, RunConfig, Setup, read_config
 from simulator.console import ProgressBar, line, show_table, size
 from simulator.environment import write_environment
@@ -100,7 +100,10 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         if run.why_unfinished:
             raise Interrupted(run.why_unfinished)
         if job.today:
-            run.facts = {**run.facts, "notes": [*run.facts["notes"], *price_notes(scenario.pools, job.today)]}
+            specs = [plan.spec for plan in scenario.services]
+            stale = [price_note(f"service {of.name!r}", of.purchase.price_source, job.today) for of in specs]
+            stale += price_notes(scenario.pools, job.today)
+            run.facts = {**run.facts, "notes": [*run.facts["notes"], *filter(None, stale)]}
         audit(run, config, job.folder)
         wall_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - begin_cpu_s
         write_environment(job.folder, config.seed, wall_s, cpu_s, len(trace.jobs))

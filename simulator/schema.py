@@ -19,6 +19,7 @@ from simulator.config import GROUPS, RunConfig
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
+from simulator.serving.buying import Purchase
 from simulator.serving.router import RoutingOptions
 from simulator.serving.spec import ServiceSpec
 
@@ -39,7 +40,11 @@ def root_schema() -> type:
                 ("llm", dict[str, Any], field(default_factory=dict)),
                 ("sites", dict[str, Any], field(default_factory=dict)),
             ],
-            bases=(schema_of(RoutingOptions), schema_of(ServiceSpec, without=("llm",))),
+            bases=(
+                schema_of(Purchase),
+                schema_of(RoutingOptions),
+                schema_of(ServiceSpec, without=("llm", "purchase")),
+            ),
         ),
     }
     rows = []

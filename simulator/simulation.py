@@ -25,6 +25,7 @@ from simulator.pools import NodePools, PoolSpec
 from simulator.progress import SimJob
 from simulator.records import Recorder
 from simulator.run import Run
+from simulator.serving.buying import NODES
 from simulator.serving.services import ServicePlan, Services, views_of, with_replicas
 from simulator.simulated_cluster import SimulatedCluster
 from simulator.speeds import Speeds
@@ -115,6 +116,13 @@ class Scenario:
                 raise ConfigError(
                     f"service {spec.name!r}: service.{name}={getattr(spec, name):g}: nodes have {most:g} at most"
                 )
+
+        paid = next((pool for pool in self._pools_of(spec.pool) if pool.usd_per_node_h), None)
+        if spec.purchase.buy != NODES and paid:
+            raise ConfigError(
+                f"service {spec.name!r}: service.buy={spec.purchase.buy}: its nodes are the provider's, but those of "
+                f"pool {paid.name!r} cost {paid.usd_per_node_h:g} USD an hour; bind it to a pool with usd_per_node_h=0"
+            )
 
     def _pools_of(self, name: str) -> list[PoolSpec]:
         """The pool of a name; all for none."""

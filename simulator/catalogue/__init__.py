@@ -2,7 +2,7 @@
 
 from simulator.catalogue.catalogue import Catalogue, catalogue_of, load_catalogue, load_managed
 from simulator.catalogue.offer import KINDS, MAX_AGE_DAYS, ON_DEMAND, PURCHASES, ManagedOffer, Offer, is_stale
-from simulator.catalogue.pool import pool_settings, price_notes
+from simulator.catalogue.pool import pool_settings, price_note, price_notes
 
 __all__ = [
     "KINDS",
@@ -17,5 +17,6 @@ __all__ = [
     "load_catalogue",
     "load_managed",
     "pool_settings",
+    "price_note",
     "price_notes",
 ]

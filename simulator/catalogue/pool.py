@@ -62,14 +62,14 @@ def pool_settings(settings: Mapping[str, Any], catalogue: Catalogue | None = Non
 
 
 def price_notes(pools: Iterable[PoolSpec], today: datetime.date) -> list[str]:
-    """What to know of the prices of a run of that day: one line for each stale one.
+    """What to know of the prices of a run of that day: one line for each stale one."""
+    notes = [price_note(f"pool {pool.name!r}", pool.price_source, today) for pool in pools if pool.usd_per_node_h]
+    return [f"{note}; `python -m simulator.prices refresh` gets today's" for note in notes if note]
 
-    The day of a price is the one that its `price_source` ends with.
-    """
-    notes = []
-    for pool in pools:
-        day = re.search(r"\d{4}-\d{2}-\d{2}$", pool.price_source)
-        if pool.usd_per_node_h and day and is_stale(datetime.date.fromisoformat(day[0]), today):
-            note = f"the price of pool {pool.name!r} is more than {MAX_AGE_DAYS} days old: {pool.price_source}"
-            notes.append(f"{note}; `python -m simulator.prices refresh` gets today's")
-    return notes
+
+def price_note(of: str, price_source: str, today: datetime.date) -> str:
+    """That a price is stale, where it is. Its day is the one that its `price_source` ends with."""
+    day = re.search(r"\d{4}-\d{2}-\d{2}$", price_source)
+    if day and is_stale(datetime.date.fromisoformat(day[0]), today):
+        return f"the price of {of} is more than {MAX_AGE_DAYS} days old: {price_source}"
+    return ""

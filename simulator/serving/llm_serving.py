@@ -223,6 +223,8 @@ class LlmServing(ServingModel):
         self._finish_until(now_s)
         done, self._done = self._done, []
         self.counts.served += len(done)
+        self.counts.prompt_tokens += sum(request.prompt for request in done)
+        self.counts.output_tokens += sum(request.output for request in done)
         return Served.of([(r.number, r.arrival_s, r.first_s, r.finish_s, r.output) for r in done])
 
     # ---- replicas

@@ -51,6 +51,8 @@ class Counts:
     rejected: int = 0  # the queue was full, and no try was left
     timed_out: int = 0  # waited too long, and no try was left
     lost: int = 0  # with their replica, and no try was left
+    prompt_tokens: int = 0  # of those served; 0 where the model knows no tokens
+    output_tokens: int = 0
     retried: int = 0  # tries after the first; says nothing of how many requests that were
 
     @classmethod

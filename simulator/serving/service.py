@@ -321,6 +321,7 @@ class Service:
             "model": self.spec.model,
             "gpus_per_replica": self.spec.gpus_per_replica,
             "slo": asdict(self.spec.slo),
+            "purchase": asdict(self.spec.purchase),
             **self.statistics.summary(self._model.counts),
             "num_cold_starts": len(cold_s),
             "cold_start_mean_s": sum(cold_s) / len(cold_s) if cold_s else math.nan,

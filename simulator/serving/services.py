@@ -15,6 +15,7 @@ from policies import JobsView, MetricsView, ServiceView
 from simulator.clock import Clock
 from simulator.errors import ConfigError
 from simulator.pools import PoolSpec
+from simulator.serving.buying import REPLICA_SECONDS
 from simulator.serving.feed import Feed, RequestFeed
 from simulator.serving.models import make_model
 from simulator.serving.outcome import Counts
@@ -48,17 +49,23 @@ class ServicePlan:
 
 def views_of(plans: Sequence[ServicePlan], pools: Sequence[PoolSpec] = ()) -> dict[str, ServiceView]:
     """What policies see of services before they begin; a replica's price where its pool is known."""
-    usd_per_gpu_h = {pool.name: pool.usd_per_node_h / pool.gpus_per_node for pool in pools}
     return {
         plan.spec.name: ServiceView(
             name=plan.spec.name,
             gpus_per_unit=plan.spec.gpus_per_replica,
             min_units=plan.spec.fewest,
             max_units=plan.spec.most,
-            usd_per_unit_h=usd_per_gpu_h.get(plan.spec.pool, 0.0) * plan.spec.gpus_per_replica,
+            usd_per_unit_h=_usd_per_gpu_h(plan.spec, pools) * plan.spec.gpus_per_replica,
         )
         for plan in plans
     }
+
+
+def _usd_per_gpu_h(spec: ServiceSpec, pools: Sequence[PoolSpec]) -> float:
+    """0 where it isn't known, or nobody pays by the hour."""
+    if spec.purchase.buy == REPLICA_SECONDS:
+        return 3600.0 * (spec.purchase.usd_per_replica_s or 0.0)
+    return sum(pool.usd_per_node_h / pool.gpus_per_node for pool in pools if pool.name == spec.pool)
 
 
 def with_replicas(jobs: JobTable, plans: Sequence[ServicePlan]) -> JobTable:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from simulator.catalogue import load_managed
 from simulator.errors import ConfigError
+from simulator.serving.buying import NODES, REPLICA_SECONDS, Purchase
 from simulator.serving.router import Route, RoutingOptions
 from simulator.serving.services import ServicePlan
 from simulator.serving.spec import ServiceSpec
@@ -16,7 +18,8 @@ from workloads.serving import LlmTimes, load_serving_profile
 
 _OWN = ("requests", "scaling")  # of one of `services`, beside what `service` has
 _ROUTING = tuple(option.name for option in fields(RoutingOptions))
-_NOT_IN_SPEC = ("profile", "sites", *_ROUTING)
+_PURCHASE = tuple(option.name for option in fields(Purchase))
+_NOT_IN_SPEC = ("profile", "sites", *_ROUTING, *_PURCHASE)
 _NOT_OF_SITES = ("name", "requests", "model", "slo", "sites", *_ROUTING)  # is the same for all sites of a service
 NONE = "none"
 
@@ -76,6 +79,10 @@ def _plans(
         of_site = f"{prefix}sites.{site}."
         options = {key: value for key, value in own.items() if key != "scaling"}
         spec = _spec({**_merged(service, options), "name": f"{name}@{site}"}, of_site)
+        if routing.routing == "cost" and spec.purchase.buy not in (NODES, REPLICA_SECONDS):
+            raise ConfigError(
+                f"{of_site}buy={spec.purchase.buy}: routing=cost compares prices of replicas, it has none"
+            )
         yield ServicePlan(spec, source, Route(name, site, routing)), _own_scaling(own, of_site) or scaling
 
 
@@ -102,7 +109,9 @@ def _spec(service: Mapping[str, Any], prefix: str) -> ServiceSpec:
     profile = str(service.get("profile") or "")
     base = asdict(load_serving_profile(profile).llm) if profile else {}
     times = build(LlmTimes, {**base, **own}, prefix=f"{prefix}llm.")
-    return build(ServiceSpec, options, prefix=prefix, llm=times)
+    purchase = build(Purchase, {key: service[key] for key in _PURCHASE if key in service}, prefix=prefix)
+    bought = purchase.with_offer(load_managed()) if purchase.offer else purchase
+    return build(ServiceSpec, options, prefix=prefix, llm=times, purchase=bought)
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

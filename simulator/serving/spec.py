@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from simulator.errors import ConfigError
+from simulator.serving.buying import TOKENS, Purchase
 from simulator.serving.model import RequestOptions
 from simulator.serving.models import MODELS
 from simulator.serving.startup import Startup
@@ -33,6 +34,7 @@ class ServiceSpec:
         sample_s: how often its metrics are measured.
         network_s: round trip between its users and its replicas, part of every latency.
         keep_requests: whether requests.parquet gets a row a request; None: if there are 100,000 at most.
+        purchase: how its replicas are paid for.
         service_times, batch, llm: what `model` says how to serve by.
     """
 
@@ -60,6 +62,7 @@ class ServiceSpec:
     retry_delay_s: float = 1.0  # doubled each time
     slo: Objective = field(default_factory=Objective)
     startup: Startup = field(default_factory=Startup)
+    purchase: Purchase = field(default_factory=Purchase)
     service_times: ServiceTimes = field(default_factory=ServiceTimes)
     batch: BatchTimes = field(default_factory=BatchTimes)
     llm: LlmTimes = field(default_factory=LlmTimes)
@@ -87,6 +90,10 @@ class ServiceSpec:
             if not holds:
                 raise ConfigError(f"service.{name}={getattr(self, name)} (service {self.name!r}): {rule}")
         _ = self.requests  # checks them
+        if self.purchase.buy == TOKENS and not self.has_tokens:
+            raise ConfigError(
+                f"service.buy={TOKENS} (service {self.name!r}): model={self.model} knows no tokens; set it to llm"
+            )
 
     @property
     def fewest(self) -> int:

@@ -131,6 +131,7 @@ class ServiceStatistics:
         }
         if self.has_tokens:
             told |= {**_spread("ttft", self.ttft), **_spread("time_per_output_token", self.per_token)}
+            told |= {"num_prompt_tokens": counts.prompt_tokens, "num_output_tokens": counts.output_tokens}
         return told | {
             "slo_attainment_frac": self.attainment_frac,
             "slo_minutes_in_violation": self.minutes_in_violation,

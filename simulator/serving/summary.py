@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.node_use import HOUR_S, NodeUse
 from simulator.run import Run
+from simulator.serving.buying import NODES, Purchase
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def summarise_services(run: Run, replicas: Replicas, use: NodeUse, num_jobs: int
     | replicas_mean, replicas_max | ready or draining, over the run |
     | replica_h, gpu_held_h | time that replicas held GPUs, in replica-hours and GPU-hours |
     | gpu_startup_h | of that, before they were ready |
-    | cost_usd | what the GPUs they held cost, start-up and draining included |
+    | cost_usd | what the GPUs they held cost, start-up and draining included; or what was bought, see `buying` |
     | cost_per_1k_requests_usd | that, by a thousand requests served |
     """
     facts = run.facts.get("services") or {}
@@ -53,19 +54,34 @@ def summarise_services(run: Run, replicas: Replicas, use: NodeUse, num_jobs: int
         served_s = np.where(np.isnan(ready_s), 0.0, end - ready_s)
         began_s = np.where(np.isnan(ready_s), end, ready_s)
         startup_s = np.where(np.isnan(replicas.allocated_s[mine]), 0.0, began_s - replicas.allocated_s[mine])
-        gpus, cost_usd = replicas.num_gpus[mine], float(usd[mine].sum())
+        gpus, held_gpu_s = replicas.num_gpus[mine], float(replicas.held_gpu_s[mine].sum())
+        cost_usd = _usd(counted, float(usd[mine].sum()), held_gpu_s)
         summaries[name] = {
             **counted,
             "replicas_mean": float(served_s.sum()) / end_s,
             "replicas_max": _most_at_once(ready_s, end),
             "num_replicas": int(mine.sum()),
             "replica_h": float((replicas.held_gpu_s[mine] / gpus).sum()) / HOUR_S,
-            "gpu_held_h": float(replicas.held_gpu_s[mine].sum()) / HOUR_S,
+            "gpu_held_h": held_gpu_s / HOUR_S,
             "gpu_startup_h": float((startup_s * gpus).sum()) / HOUR_S,
             "cost_usd": cost_usd,
             "cost_per_1k_requests_usd": 1e3 * cost_usd / counted["num_served"] if counted["num_served"] else None,
         }
     return summaries
+
+
+def _usd(counted: Mapping[str, Any], held_usd: float, held_gpu_s: float) -> float:
+    """What a service costs, by how it is bought."""
+    purchase = Purchase(**counted.get("purchase", {}))
+    if purchase.buy == NODES:
+        return held_usd
+    tokens = (counted.get(f"num_{kind}_tokens", 0) for kind in ("prompt", "output"))
+    return purchase.usd(held_gpu_s, counted["num_served"], *tokens)
+
+
+def bought_usd(summaries: Mapping[str, Any]) -> float:
+    """What was paid for services that don't run on nodes of one's own."""
+    return sum(of["cost_usd"] for of in summaries.values() if of.get("purchase", {}).get("buy", NODES) != NODES)
 
 
 def summarise_routed(facts: Mapping[str, Any], services: Mapping[str, Any]) -> dict[str, Any]:
