@@ -37,7 +37,7 @@ class Lend:
 
     guaranteed_gpus: int = 0
     headroom_gpus: int = 0
-    notice_s: float = 30.0
+    notice_s: float = 60.0
     _claims: list[Claim] = field(default_factory=list, init=False, repr=False, compare=False)  # oldest first
     _fair: FairShare = field(default_factory=FairShare, init=False, repr=False, compare=False)
 
