@@ -34,10 +34,18 @@ class Option:
     pods: tuple[Pod, ...]
 
 
-def all_too_new(pods: Sequence[Pod], now_s: float, buffer_s: float = 2.0, gpu_buffer_s: float = 30.0) -> bool:
+def oldest(pods: Sequence[Pod]) -> tuple[float, float]:
+    """Since when the oldest pod waits, and the oldest with a GPU; inf and -inf where there is none."""
+    return (
+        min((pod.since_s for pod in pods), default=math.inf),
+        min((pod.since_s for pod in pods if pod.gpus), default=-math.inf),
+    )
+
+
+def too_new(
+    oldest_s: float, with_gpu_s: float, now_s: float, buffer_s: float = 2.0, gpu_buffer_s: float = 30.0
+) -> bool:
     """Whether to wait for one more loop: even the oldest pod, or the oldest with a GPU, has hardly waited."""
-    oldest_s = min(pod.since_s for pod in pods)
-    with_gpu_s = min((pod.since_s for pod in pods if pod.gpus), default=-math.inf)
     return oldest_s + buffer_s > now_s or with_gpu_s + gpu_buffer_s > now_s
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -12,10 +13,20 @@ from policies.errors import PolicyError
 from policies.nodes import NodeSize
 from policies.registry import nearest, register
 from policies.scaling.ca_scale_down import UnneededTimes, cropped, in_cooldown, unneeded
-from policies.scaling.ca_scale_up import EXPANDERS, Backoff, NodeGroup, Option, Orders, all_too_new, chosen, estimate
+from policies.scaling.ca_scale_up import (
+    EXPANDERS,
+    Backoff,
+    NodeGroup,
+    Option,
+    Orders,
+    chosen,
+    estimate,
+    oldest,
+    too_new,
+)
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Pod, Room, coming, first_fit, node_size, pods_of, rooms_of, state_of
+from policies.scaling.packing import Pod, Room, Waiting, coming, first_fit, node_size, rooms_of, state_of
 from policies.view import ClusterView, PoolView, Target
 
 
@@ -35,6 +46,7 @@ class _Seen:
     state: Hashable
     rooms: Sequence[Room]  # with what waits where it fits
     left: Sequence[Pod]  # what fits nowhere
+    oldest_s: tuple[float, float]  # of that, since when the oldest waits, and the oldest with a GPU
     sizes: Mapping[str, NodeSize]
     unneeded: tuple[Collection[int], list[Room]] | None = None  # which could go before, and which can
 
@@ -83,6 +95,7 @@ class ClusterAutoscaler:
     _added_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _deleted_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _rng: np.random.Generator = field(init=False, repr=False, compare=False)
+    _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +123,7 @@ class ClusterAutoscaler:
         counts = {pool.name: pool.num_units - self._fail(now_s, pool) for pool in pools}
         seen = self._look(view, pools)
         left = seen.left
-        waits = bool(left) and all_too_new(left, now_s, self.new_pod_s, self.new_gpu_pod_s)
+        waits = bool(left) and too_new(*seen.oldest_s, now_s, self.new_pod_s, self.new_gpu_pod_s)
         option = self._grow(now_s, left, pools, counts, seen.sizes) if left and not waits else None
         if option:
             counts[option.group.name] += option.num_nodes
@@ -128,8 +141,8 @@ class ClusterAutoscaler:
             largest = max(sizes.values(), key=lambda size: size.num_gpus)
             rooms = rooms_of(view, sizes)
             upcoming = [room for pool in pools for room in coming(pool, sizes[pool.name])]
-            left = first_fit([pod for job in view.pending for pod in pods_of(job, largest)], rooms + upcoming)
-            self._seen = _Seen(state, rooms, left, sizes)
+            left = first_fit(chain.from_iterable(self._waiting.gangs(view, largest)), rooms + upcoming)
+            self._seen = _Seen(state, rooms, left, oldest(left), sizes)
         return self._seen
 
     def _fail(self, now_s: float, pool: PoolView) -> int:

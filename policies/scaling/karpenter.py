@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from policies.errors import PolicyError
 from policies.registry import register
@@ -12,7 +13,7 @@ from policies.scaling.joint import a_pool
 from policies.scaling.karpenter_disruption import Cluster, Command, budget, consolidation, emptiness, first_command
 from policies.scaling.karpenter_scheduling import Batch, InstanceType, launched, schedule
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Room, coming, node_size, pods_of, rooms_of, state_of
+from policies.scaling.packing import Room, Waiting, coming, node_size, rooms_of, state_of
 from policies.view import ClusterView, PoolView, Target
 
 CONSOLIDATION = ("WhenEmptyOrUnderutilized", "WhenEmpty")
@@ -71,6 +72,7 @@ class Karpenter:
     _disrupt_s: float = field(default=-math.inf, init=False, repr=False, compare=False)  # when it is due
     _proposal: tuple[float, Command] | None = field(default=None, init=False, repr=False, compare=False)
     _replacing: _Replacing | None = field(default=None, init=False, repr=False, compare=False)
+    _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
     _changed: dict[int, tuple[tuple[int, ...], float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -111,7 +113,7 @@ class Karpenter:
             cluster = Cluster(
                 rooms=rooms_of(view, sizes),
                 coming=[room for pool in pools for room in coming(pool, sizes[pool.name])],
-                waiting=[pod for job in view.pending for pod in pods_of(job, largest)],
+                waiting=list(chain.from_iterable(self._waiting.gangs(view, largest))),
                 types={pool.name: InstanceType(pool.name, sizes[pool.name], pool.usd_per_unit_h) for pool in pools},
                 headroom={pool.name: self._most(pool) - pool.num_units for pool in pools},
             )

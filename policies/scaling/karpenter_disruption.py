@@ -49,9 +49,13 @@ def disruption_cost(room: Room) -> float:
 def consolidation(candidates: Sequence[Room], cluster: Cluster, method: str) -> Command | None:
     """What taking these nodes away comes to: nothing new, one cheaper node, or that it can't be done."""
     gone = {room.index for room in candidates}
+    mine = [pod for room in candidates for pod in room.pods]
+    if not _may_be_replaced(candidates, cluster):  # then all must fit on what is there: without any of what waits, too
+        left = [room for room in cluster.rooms if room.index not in gone]
+        if not all(any(room.fits(pod) for room in left) for pod in mine):
+            return None
     rooms = [room.copy() for room in cluster.rooms if room.index not in gone]
     coming = [room.copy() for room in cluster.coming]
-    mine = [pod for room in candidates for pod in room.pods]
     held_before = [len(room.pods) for room in coming]
     found = schedule([*cluster.waiting, *mine], rooms + coming, list(cluster.types.values()), cluster.headroom)
     moved = {id(pod) for pod in mine}
@@ -73,6 +77,16 @@ def consolidation(candidates: Sequence[Room], cluster: Cluster, method: str) -> 
         limit = min([limit, *(each.usd_per_h for each in options if each.name in kinds)])
     cheaper = [each for each in options if each.usd_per_h < limit]
     return Command(method, nodes, min(cheaper, key=lambda each: each.usd_per_h).name) if cheaper else None
+
+
+def _may_be_replaced(candidates: Sequence[Room], cluster: Cluster) -> bool:
+    """Whether any type could be cheaper than these nodes; of several, one of their own never is."""
+    limit = sum(cluster.types[room.pool].usd_per_h for room in candidates)
+    kinds = {room.pool for room in candidates} if len(candidates) > 1 else set()
+    return any(
+        each.usd_per_h < limit and cluster.headroom[each.name] > 0 and each.name not in kinds
+        for each in cluster.types.values()
+    )
 
 
 def _within(candidates: Sequence[Room], budgets: Mapping[str, int]) -> list[Room]:

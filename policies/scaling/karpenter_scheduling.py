@@ -104,23 +104,29 @@ class Batch:
     idle_s: float = 1.0
     max_s: float = 10.0
     retry_s: float = 10.0
-    _first_s: float | None = field(default=None, init=False)
-    _seen: set[tuple[int, float]] = field(default_factory=set, init=False)  # (job, waits since)
+    _pods: Sequence[Pod] = field(default=(), init=False)  # those of the last look
+    _waiting: set[tuple[int, float]] = field(default_factory=set, init=False)  # (job, waits since) of them
+    _seen: set[tuple[int, float]] = field(default_factory=set, init=False)  # of earlier batches
+    _first_s: float | None = field(default=None, init=False)  # when the first of this batch came
+    _newest_s: float | None = field(default=None, init=False)  # the last one; None: there is none
     _tried_s: float = field(default=0.0, init=False)
 
     def is_over(self, now_s: float, pods: Sequence[Pod]) -> bool:
-        """Whether to provision now for these pods, all that are waiting."""
+        """Whether to provision now for these pods, all that wait; of the same list only the time is looked at."""
+        if pods is not self._pods:
+            self._pods, self._waiting = pods, {(pod.seq, pod.since_s) for pod in pods}
+            self._seen &= self._waiting
+            new = [since_s for _, since_s in self._waiting - self._seen]
+            self._newest_s = max(new, default=None)
+            if new and self._first_s is None:
+                self._first_s = min(new)
         if not pods:
-            self._seen.clear()
             return False
-        waiting = {(pod.seq, pod.since_s) for pod in pods}
-        self._seen &= waiting
-        new = [since_s for _, since_s in waiting - self._seen]
-        if not new:
+        if self._newest_s is None:
             is_over = now_s >= self._tried_s + self.retry_s
         else:
-            self._first_s = min(new) if self._first_s is None else self._first_s
-            is_over = now_s >= max(new) + self.idle_s or now_s >= self._first_s + self.max_s
+            assert self._first_s is not None
+            is_over = now_s >= self._newest_s + self.idle_s or now_s >= self._first_s + self.max_s
         if is_over:
-            self._seen, self._first_s, self._tried_s = waiting, None, now_s
+            self._seen, self._first_s, self._newest_s, self._tried_s = self._waiting.copy(), None, None, now_s
         return is_over

@@ -73,6 +73,25 @@ def pods_of(job: Job, size: NodeSize) -> list[Pod]:
     return [_pod(job, gpus) for gpus in counts]
 
 
+class Waiting:
+    """The gangs of the jobs that wait, in submit order; each is cut once, however often it is looked at."""
+
+    def __init__(self) -> None:
+        self._size: NodeSize | None = None
+        self._gangs: dict[int, list[Pod]] = {}  # by job
+
+    def gangs(self, view: ClusterView, size: NodeSize) -> list[list[Pod]]:
+        """Cut into pods of at most a node of this size."""
+        known = self._gangs if size == self._size else {}
+        self._size, self._gangs = size, {}
+        for job in view.pending:
+            gang = known.get(job.seq)
+            if gang is None or gang[0].since_s != job.since_s:  # it has run in between
+                gang = pods_of(job, size)
+            self._gangs[job.seq] = gang
+        return list(self._gangs.values())
+
+
 def first_fit(pods: Iterable[Pod], rooms: Sequence[Room]) -> list[Pod]:
     """Puts each pod into the first room that has space; returns those that found none."""
     fitter = Fitter(rooms)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from policies.registry import register
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Pod, Room, coming, fits_whole, node_size, pods_of, rooms_of, state_of
+from policies.scaling.packing import Pod, Room, Waiting, coming, fits_whole, node_size, rooms_of, state_of
 from policies.view import ClusterView, PoolView, Target
 
 
@@ -57,6 +57,7 @@ class RayAutoscaler:
     max_units: int | None = None
     period_s: float = 5.0
     _idle_since_s: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)  # by node
+    _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
     _seen: tuple[Hashable, set[int], set[int], int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +86,7 @@ class RayAutoscaler:
         most = bounds(pool, self.min_units, self.max_units)[1]
         rooms = rooms_of(view, {pool.name})
         idle = {room.index for room in rooms if not room.pods}
-        gangs = demands([pods_of(job, size) for job in view.pending])
+        gangs = demands(self._waiting.gangs(view, size))
         missing = missing_nodes(gangs, rooms + coming(pool, size), Room.empty(size), max(most - pool.num_units, 0))
         return idle, {room.index for room in rooms if not room.pods}, missing
 

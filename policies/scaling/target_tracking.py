@@ -55,6 +55,8 @@ class TargetTracking:
     _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        twice = f"must not have {self.metric}, which is the metric itself"
+        require("target_tracking", {"also": (self.also, self.metric not in self.also, twice)})
         for metric, target in {**self.also, self.metric: self.target}.items():
             require_metric("target_tracking", metric)
             option = "target" if metric == self.metric else f"also.{metric}"

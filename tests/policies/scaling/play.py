@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from policies import ClusterView, ServiceView, Target
-from policies.fake_cluster import FakeCluster, FakeJob
+from policies.fake_cluster import FakeCluster
 from policies.protocols import ScalingPolicy
 
 Sample = tuple[float, Mapping[str, float]]  # (when, values by metric)
@@ -67,6 +67,3 @@ def run(
         told.append(target.num_ready)
         now_s += policy.period_s
     return told
-
-
-__all__ = ["FakeJob", "Load", "Sample", "cluster_of", "every", "run", "wishes"]

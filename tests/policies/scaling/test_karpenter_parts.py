@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import NodeSize
+from policies.scaling import karpenter_disruption
 from policies.scaling.karpenter_disruption import (
     Cluster,
     Command,
@@ -95,8 +96,7 @@ def test_a_batch_ends_a_second_after_the_last_or_ten_after_the_first() -> None:
     assert [batch.is_over(0.9, first), batch.is_over(1.0, first)] == [False, True]
     late = [Pod(seq, 1, since_s=100.0 + 0.7 * seq) for seq in range(1, 20)]
     told = [batch.is_over(100.0 + t, [pod for pod in late if pod.since_s <= 100.0 + t]) for t in range(1, 12)]
-    assert told.index(True) == 10 - 0  # 0.7 s apart: never idle; the first came at 100.7
-    assert told[:10] == [False] * 10
+    assert told == [False] * 10 + [True]  # 0.7 s apart: never idle; the first came at 100.7
 
 
 def test_what_could_not_be_had_is_tried_again() -> None:
@@ -165,6 +165,28 @@ def test_nodes_that_have_not_come_are_no_place_for_what_runs() -> None:
 
 def test_a_type_that_can_t_be_had_replaces_nothing() -> None:
     assert of("consolidation", cluster(room(0, 4), room(1, 8), small=0), 0) is None
+
+
+@given(
+    held=st.lists(st.lists(st.integers(1, 4), max_size=3), min_size=2, max_size=5),
+    waits=st.lists(st.integers(1, 8), max_size=3),
+    chosen=st.sets(st.integers(0, 4), min_size=1),
+    headroom=st.integers(0, 1),
+    kinds=st.lists(st.booleans(), min_size=5, max_size=5),
+)
+def test_what_is_not_simulated_would_have_come_to_nothing(
+    held: list[list[int]], waits: list[int], chosen: set[int], headroom: int, kinds: list[bool]
+) -> None:
+    """Where nothing cheaper can replace nodes, what fits nowhere is told without a simulation."""
+    rooms = [room(i, *gpus, of=SMALL if small and sum(gpus) <= 4 else LARGE)
+             for i, (gpus, small) in enumerate(zip(held, kinds, strict=False)) if sum(gpus) <= 8]  # fmt: skip
+    there = cluster(*rooms, waiting=pods(*waits), small=headroom, large=headroom)
+    taken = [each for each in rooms if each.index in chosen]
+    if taken:
+        quick = consolidation(taken, there, "x")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(karpenter_disruption, "_may_be_replaced", lambda *_: True)
+            assert consolidation(taken, there, "x") == quick
 
 
 def test_emptiness_takes_all_that_the_budget_allows() -> None:

@@ -180,6 +180,7 @@ def test_bounds_are_kept(values: list[float], low: int, high: int) -> None:
     ("options", "message"),
     [
         ({"metric": "gpu"}, "target_tracking: unknown metric 'gpu'"),
+        ({"also": {USE: 1.0}}, "also={.*}: must not have gpu_allocation_frac, which is the metric itself"),
         ({"also": {"gpu": 1.0}}, "target_tracking: unknown metric 'gpu'"),
         ({"metric": "slo_attainment_frac"}, "metric=slo_attainment_frac: falls while load rises"),
         ({"target": 0.0}, "target_tracking: target=0.0: must be more than 0"),
