@@ -16,7 +16,7 @@ from policies.registry import nearest
 from simulator.errors import RunError
 from simulator.run import Run
 
-_SERVICES = "services"
+_SERVICES, _ROUTED = "services", "routed"  # in summary.json
 MISSING = "–"  # of a label that a run doesn't have
 CONFIDENCE = 0.95
 _SERVED_ALIKE = 0.999  # of the share of requests that others serve: less is noted
@@ -88,6 +88,17 @@ class Group:
         return self.total("num_finished") / submitted if submitted else math.nan
 
 
+def services_of(run: Run) -> dict[str, Mapping[str, Any]]:
+    """What summary.json says of services, by name: of each, and of those with sites as a whole."""
+    return {**(run.summary.get(_SERVICES) or {}), **(run.summary.get(_ROUTED) or {})}
+
+
+def sites_of(run: Run, name: str) -> list[str]:
+    """The services in whose tables a service's requests are: itself, or its sites."""
+    routed = (run.summary.get(_ROUTED) or {}).get(name)
+    return [str(site) for site in routed["sites"].values()] if routed else [name]
+
+
 def spell_label(name: str, value: str) -> str:
     """A policy or group by its name alone; an option such as `scaling.target` with its last part: `target=8`."""
     group, _, option = name.rpartition(".")
@@ -133,7 +144,7 @@ class Comparison:
     def services(self) -> list[str]:
         """The names of all services, in the order of the runs."""
         runs = (run for group in self.groups for run in group.all_runs)
-        return list(dict.fromkeys(name for run in runs for name in run.summary.get(_SERVICES) or {}))
+        return list(dict.fromkeys(name for run in runs for name in services_of(run)))
 
 
 def compare(
@@ -193,7 +204,7 @@ def flat_labels(labels: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _number(run: Run, metric: str) -> float:
     """A metric of a run, or with a dotted name one of a service; nan where there is none."""
     path, _, key = metric.rpartition(".")  # a service's name may have dots, a metric has none
-    of = (run.summary.get(_SERVICES) or {}).get(path.removeprefix(f"{_SERVICES}."), {}) if path else run.summary
+    of = services_of(run).get(path.removeprefix(f"{_SERVICES}."), {}) if path else run.summary
     value = of.get(key)
     return math.nan if value is None else float(value)
 
@@ -202,7 +213,8 @@ def _demand(group: Group, seed: int) -> tuple[set[Any], set[Any]]:
     """What was asked of the runs of a seed: (jobs, requests); alike in two groups if they can be compared."""
     requests = set()
     for run in group.runs[seed]:
-        came = {name: of.get("num_requests") for name, of in (run.summary.get(_SERVICES) or {}).items()}
+        sites = {site for name in run.summary.get(_ROUTED) or {} for site in sites_of(run, name)}  # how many: routing's
+        came = {name: of.get("num_requests") for name, of in services_of(run).items() if name not in sites}
         requests.add(json.dumps(came, sort_keys=True))
     return {run.summary.get("workload_hash") for run in group.runs[seed]}, requests
 

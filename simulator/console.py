@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -79,7 +81,11 @@ def show_table(summary: Mapping[str, Any], title: str) -> None:
     console.print(title, style="italic", markup=False, highlight=False)  # as wide as there is room, unlike a table's
     console.print(table, highlight=False)
     if len(summary.get("services") or {}) > _MOST_IN_ROWS:
-        console.print(_service_table(summary["services"]), highlight=False)
+        services = _service_table(summary["services"])
+        console.width = max(
+            console.width, Measurement.get(console, console.options.update(max_width=999), services).maximum
+        )
+        console.print(services, highlight=False)
     for note in summary["notes"]:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
 
@@ -138,25 +144,25 @@ def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
 
 def _service_table(services: Mapping[str, Any]) -> Table:
     """A row a service, where there are many."""
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     has_tokens = any("ttft_p99_s" in of for of in services.values())
-    headings = ["service", "served", "not served", "p50", "p99", *["TTFT p99"] * has_tokens]
-    headings += ["SLO", "replicas", "cost", "a thousand"]
+    headings = ["service", "served", "unserved", "p50", "p99", *["TTFT p99"] * has_tokens]
+    headings += ["SLO", "replicas", "cost", "of 1,000"]
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "service" else "right")
+        table.add_column(heading, justify="left" if heading == "service" else "right", no_wrap=True)
     for name, of in services.items():
         per_1k = of["cost_per_1k_requests_usd"]
         cells = {
             "service": name,
             "served": f"{of['num_served']:,}",
-            "not served": f"{of['num_requests'] - of['num_served']:,}",
+            "unserved": f"{of['num_requests'] - of['num_served']:,}",
             "p50": _seconds(of["latency_p50_s"]),
             "p99": _seconds(of["latency_p99_s"]),
             "TTFT p99": _seconds(of.get("ttft_p99_s")),
             "SLO": _percent(of["slo_attainment_frac"]),
             "replicas": f"{of['replicas_mean']:,.1f}",
             "cost": f"${of['cost_usd']:,.2f}",
-            "a thousand": "–" if per_1k is None else f"${per_1k:,.4f}",
+            "of 1,000": "–" if per_1k is None else f"${per_1k:,.4f}",
         }
         table.add_row(*(cells[heading] for heading in headings))
     return table

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.comparison import Comparison, Group, fine_unit_of, of_service, spell_label, unit_of
+from simulator.comparison import (
+    Comparison,
+    Group,
+    fine_unit_of,
+    of_service,
+    services_of,
+    sites_of,
+    spell_label,
+    unit_of,
+)
 from simulator.figures.distributions import draw_distributions
 from simulator.figures.labels import Look
 from simulator.figures.run import draw_gpus, shown_until_s
@@ -143,9 +152,9 @@ def _counts(group: Group, service: str, metric: str) -> tuple[np.ndarray, np.nda
     """(times, how many requests took each), of all seeds."""
     parts = []
     for run in group.all_runs:
-        if service in (run.summary.get("services") or {}):
+        if service in services_of(run):
             table = run.columns("latencies", "service", "metric", "seconds", "num_requests")
-            kept = (table["service"] == service) & (table["metric"] == metric)
+            kept = np.isin(table["service"], sites_of(run, service)) & (table["metric"] == metric)
             parts.append((table["seconds"][kept], table["num_requests"][kept]))
     if not parts:
         return np.zeros(0), np.zeros(0, np.int64)

@@ -124,7 +124,7 @@ def draw_gpus(ax: Axes, timeline: Timeline, edges_s: np.ndarray, unit_s: float) 
 
     Not beyond the end of the run, where other runs beside it may go on.
     """
-    if timeline.end_s < edges_s[-1]:
+    if 0 < timeline.end_s < edges_s[-1]:
         edges_s = np.append(edges_s[edges_s < timeline.end_s], timeline.end_s)
     x = edges_s / unit_s
     held, serving, ready = (steps.means(edges_s) for steps in (timeline.held, timeline.serving, timeline.ready))

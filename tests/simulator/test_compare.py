@@ -16,7 +16,7 @@ from rich.console import Console
 
 from policies import registry
 from simulator.compare import main
-from simulator.comparison import Comparison, Estimate, compare, difference, flat_labels, of_service
+from simulator.comparison import Comparison, Estimate, compare, difference, flat_labels, of_service, sites_of
 from simulator.comparison_table import print_table, write_csv
 from simulator.errors import RunError
 from simulator.pools import PoolSpec
@@ -227,6 +227,22 @@ def test_only_seeds_with_the_same_requests_are_paired() -> None:
         "the requests differ (poisson, diurnal): rows of different requests can't be compared"
         in compare(runs, by=["scaling"]).notes
     )
+
+
+def test_a_service_with_sites_is_paired_as_a_whole() -> None:
+    """How many requests a site gets is for routing to say: that alone makes no other demand."""
+    runs = [serving("static"), serving("threshold")]
+    for run, num in zip(runs, (30, 60), strict=True):
+        whole = run.summary["services"].pop("chat.v2")
+        run.summary["services"] |= {f"chat@{k}": {**whole, "num_requests": n} for k, n in enumerate((num, 100 - num))}
+        run.summary["routed"] = {"chat": {**whole, "sites": {"edge": "chat@0", "far": "chat@1"}}}  # type: ignore[index]
+    comparison = compare(runs)
+    assert comparison.services == ["chat@0", "chat@1", "chat"]
+    static, threshold = comparison.groups
+    assert difference(threshold, static, of_service("chat", "latency_p99_s")).num == 1
+    assert sites_of(runs[0], "chat") == ["chat@0", "chat@1"]
+    assert sites_of(runs[0], "chat@0") == ["chat@0"]
+    assert not any("the requests" in note for note in comparison.notes)
 
 
 def test_requests_that_were_not_served_are_noted() -> None:
