@@ -16,7 +16,7 @@ def test_experiment(command: Command, file: Path) -> None:
     text = file.read_text()
     words = shlex.split(text.splitlines()[0].removeprefix("# "))
     assert words[:3] == ["python", "-m", "simulator"]
-    small = "requests.duration_s=900" if "/workload: none" in text else "workload.num_jobs=60"
+    small = "workload.num_jobs=60" if "/workload: none" not in text else "horizon_s=900"
     told = command(*words[3:], small, "check=true", "figures=false", "hydra.run.dir=out", "hydra.sweep.dir=out")
     assert told.code == 0, told.err
     assert list(Path("out").rglob("summary.json"))
