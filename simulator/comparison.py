@@ -89,8 +89,8 @@ class Group:
 
 
 def services_of(run: Run) -> dict[str, Mapping[str, Any]]:
-    """What summary.json says of services, by name: of each, and of those with sites as a whole."""
-    return {**(run.summary.get(_SERVICES) or {}), **(run.summary.get(_ROUTED) or {})}
+    """What summary.json says of services, by name: of those with sites as a whole, then of each."""
+    return {**(run.summary.get(_ROUTED) or {}), **(run.summary.get(_SERVICES) or {})}
 
 
 def sites_of(run: Run, name: str) -> list[str]:

@@ -170,7 +170,9 @@ def _service_columns(comparison: Comparison, name: str) -> list[_Column]:
     if top_usd > 0:
         factor, number = (1e3, "a million") if top_usd < 0.1 else (1.0, "1,000")
         costs = [_Column(("cost of", number, "USD"), per_1k, lambda usd: _significant(factor * usd))]
-    columns += [*costs, _Column(("replicas", "mean", ""), of_service(name, "replicas_mean"), _significant)]
+    columns += costs
+    if _is_known(comparison, name, "replicas_mean"):
+        columns.append(_Column(("replicas", "mean", ""), of_service(name, "replicas_mean"), _significant))
     if any(comparison.baselines):
         for column in (late, in_time, *costs):
             first, *rest = column.heading

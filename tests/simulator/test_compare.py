@@ -237,7 +237,7 @@ def test_a_service_with_sites_is_paired_as_a_whole() -> None:
         run.summary["services"] |= {f"chat@{k}": {**whole, "num_requests": n} for k, n in enumerate((num, 100 - num))}
         run.summary["routed"] = {"chat": {**whole, "sites": {"edge": "chat@0", "far": "chat@1"}}}  # type: ignore[index]
     comparison = compare(runs)
-    assert comparison.services == ["chat@0", "chat@1", "chat"]
+    assert comparison.services == ["chat", "chat@0", "chat@1"]
     static, threshold = comparison.groups
     assert difference(threshold, static, of_service("chat", "latency_p99_s")).num == 1
     assert sites_of(runs[0], "chat") == ["chat@0", "chat@1"]
