@@ -34,6 +34,7 @@ _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
 _NO_LABELS = ("seed", "check", "figures", "progress", "resume", "plugins")
 _MOVED = {"node_scaling": "scaling@node_scaling"}  # groups that Hydra knows by where they are taken from
+_OPEN = ("services", "pools")  # mappings by names of the user's own
 _EXPERIMENT, _GLOBAL = "experiment", "@_global_"  # an experiment's settings are those of a run, not below `experiment`
 FAILED, MISUSED, STOPPED = 1, 2, 130  # exit codes
 
@@ -188,7 +189,7 @@ def opened(argument: str) -> str:
         return f"{_EXPERIMENT}{_GLOBAL}={value}"
     if key in _MOVED:
         return f"{_MOVED[key]}={value}"
-    is_inside = key.count(".") >= 2 and not key.startswith(("+", "~", "hydra."))
+    is_inside = (key.count(".") >= 2 or key.partition(".")[0] in _OPEN) and not key.startswith(("+", "~", "hydra."))
     return f"++{argument}" if is_inside else argument
 
 
