@@ -265,7 +265,7 @@ def _show(profile: ServingProfile, rows: Sequence[ServingRow], console: Console)
         )
         off = fitted_step_s(profile.llm, worst) / worst.median_s - 1
         console.print(
-            f"{kind}: error on {holdout.num_rows} of {profile.num_rows[kind]} rows, held out: median "
+            f"{kind}: error on {holdout.num_rows} rows, each held out of a fit to others: median "
             f"{holdout.median_error_frac:.1%}, p90 {holdout.p90_error_frac:.1%}; farthest off when all are fitted: "
             f"{off:+.1%}, {worst.requests} × {worst.length} tokens",
             highlight=False,

@@ -208,7 +208,7 @@ def test_exact_steps_give_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert getattr(profile.llm, name) == pytest.approx(getattr(TRUTH, name), rel=1e-5)
     assert (profile.llm.kv_tokens, profile.llm.max_batch, profile.llm.max_prefill_tokens) == (2**30 // 64, 2, 64)
     assert profile.num_rows == {"prefill": 8, "decode": 8}
-    assert {kind: each.num_rows for kind, each in profile.holdout.items()} == {"prefill": 2, "decode": 2}
+    assert {kind: each.num_rows for kind, each in profile.holdout.items()} == {"prefill": 8, "decode": 8}
     assert max(each.p90_error_frac for each in profile.holdout.values()) < 1e-6
     assert profile.provenance["command"] == "a command"
     assert profile.provenance["settings"]["lengths"] == [4, 8, 16, 32]
@@ -216,7 +216,7 @@ def test_exact_steps_give_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [rows[0][name] for name in ("kind", "requests", "length", "num_steps")] == ["prefill", "1", "4", "8"]
     times = [float(rows[0][name]) for name in ("median_s", "p10_s", "p90_s")]
     assert times == pytest.approx([0.0104016, 0.0104016, 0.01144176])
-    assert "error on 2 of 8 rows, held out: median 0.0%, p90 0.0%" in told
+    assert "prefill: error on 8 rows, each held out of a fit to others: median 0.0%, p90 0.0%" in told
     assert "p90 is 10% over p10, in the median of settings\n" in told
     assert sorted(each.name for each in tmp_path.iterdir()) == ["gpt_cpu.yaml", "serving_steps.csv"]
 
@@ -249,8 +249,8 @@ def test_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_measures_in_earnest(tmp_path: Path) -> None:
     told = command("calibrate", "serving=gpt", "device=cpu", *TINY, f"hydra.run.dir={tmp_path}")
     assert told.returncode == 0, told.stderr
-    assert "prefill: error on 2 of 8 rows, held out: median" in told.stdout
-    assert "decode: error on 2 of 8 rows, held out: median" in told.stdout
+    assert "prefill: error on 8 rows, each held out of a fit to others: median" in told.stdout
+    assert "decode: error on 8 rows, each held out of a fit to others: median" in told.stdout
     profile = load_serving_profile(tmp_path / "gpt_cpu.yaml")
     assert profile.device == "cpu"
     assert profile.provenance["command"].startswith("python -m real_backend calibrate serving=gpt device=cpu")

@@ -24,7 +24,7 @@ class ServingProfile:
 
     Args:
         device: cpu, or a type of GPU, and how many.
-        holdout: relative errors on rows that were not fitted, by kind of step: prefill, decode.
+        holdout: relative errors on rows that a fit was not given, by kind of step: prefill, decode.
         num_rows: that were measured, likewise.
     """
 
