@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from simulator.catalogue import load_managed
@@ -14,7 +14,7 @@ from simulator.serving.services import ServicePlan
 from simulator.serving.spec import ServiceSpec
 from workloads.options import build, coerce
 from workloads.requests import build_requests
-from workloads.serving import LlmTimes, load_serving_profile
+from workloads.serving import LlmTimes, load_llm_times
 
 _OWN = ("requests", "scaling")  # of one of `services`, beside what `service` has
 _ROUTING = tuple(option.name for option in fields(RoutingOptions))
@@ -107,8 +107,8 @@ def _spec(service: Mapping[str, Any], prefix: str) -> ServiceSpec:
     options = {key: value for key, value in service.items() if key not in _NOT_IN_SPEC}
     own = coerce(options.pop("llm", {}) or {}, Mapping[str, Any], f"{prefix}llm")
     profile = str(service.get("profile") or "")
-    base = asdict(load_serving_profile(profile).llm) if profile else {}
-    times = build(LlmTimes, {**base, **own}, prefix=f"{prefix}llm.")
+    named = f"{prefix}llm."
+    times = load_llm_times(profile, prefix=named, **own) if profile else build(LlmTimes, own, prefix=named)
     purchase = build(Purchase, {key: service[key] for key in _PURCHASE if key in service}, prefix=prefix)
     bought = purchase.with_offer(load_managed()) if purchase.offer else purchase
     return build(ServiceSpec, options, prefix=prefix, llm=times, purchase=bought)

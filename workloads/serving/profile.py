@@ -63,14 +63,15 @@ def load_serving_profile(name_or_path: str | Path) -> ServingProfile:
     return profile
 
 
-def load_llm_times(name_or_path: str | Path, **overrides: Any) -> LlmTimes:
+def load_llm_times(name_or_path: str | Path, *, prefix: str = "llm.", **overrides: Any) -> LlmTimes:
     """The step times of a profile; what is given and isn't None stands in place of the profile's.
 
     Raises:
-        WorkloadError: as `load_serving_profile`; `llm.NAME`: an unknown field, with the nearest, or a wrong value.
+        WorkloadError: as `load_serving_profile`; `llm.NAME` (after `prefix`): an unknown field, with the nearest, or a
+            wrong value.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    return build(LlmTimes, {**asdict(load_serving_profile(name_or_path).llm), **given}, prefix="llm.")
+    return build(LlmTimes, {**asdict(load_serving_profile(name_or_path).llm), **given}, prefix=prefix)
 
 
 def write_serving_profile(profile: ServingProfile, path: str | Path) -> None:
