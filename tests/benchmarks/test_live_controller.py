@@ -7,6 +7,7 @@ the messages, as JSON, that would go to agents. The second runs real processes a
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -66,10 +67,11 @@ def test_decisions_a_second_with_1000_jobs(policy: str, tmp_path: Path) -> None:
 def test_from_apply_to_the_first_step(method: str, tmp_path: Path) -> None:
     """The stages of moves of a small model on this machine: 1 → 2 → 1 workers and a start."""
     pytest.importorskip("torch")
-    from tests.real_backend.live_runs import SLOW, Thirds, jobs_of, run_live
+    from tests.real_backend.live_runs import SMALL, Thirds, jobs_of, run_live
 
+    slow = replace(SMALL, pace_base_s=0.01)
     jobs = jobs_of(*[{"submit_s": 0.5 * i, "min_gpus": 1, "max_gpus": 2} for i in range(3)])
-    _, live = run_live(tmp_path, jobs, [300] * 3, Thirds(), method=method, task=SLOW, pool={"gpus_per_node": 6})
+    _, live = run_live(tmp_path, jobs, [300] * 3, Thirds(), method=method, task=slow, pool={"gpus_per_node": 6})
     moves = [move for move in live.cluster.moves if move.stepped_s == move.stepped_s]
     for kind in sorted({move.kind for move in moves}):
         mine = [move for move in moves if move.kind == kind]
