@@ -189,7 +189,8 @@ def opened(argument: str) -> str:
         return f"{_EXPERIMENT}{_GLOBAL}={value}"
     if key in _MOVED:
         return f"{_MOVED[key]}={value}"
-    is_inside = (key.count(".") >= 2 or key.partition(".")[0] in _OPEN) and not key.startswith(("+", "~", "hydra."))
+    is_open = key.partition(".")[0] in _OPEN or key == "service.sites"
+    is_inside = (key.count(".") >= 2 or is_open) and not key.startswith(("+", "~", "hydra."))
     return f"++{argument}" if is_inside else argument
 
 

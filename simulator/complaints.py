@@ -21,6 +21,7 @@ _KINDS = {
     "Boolean": "true or false",
     "bool": "true or false",
     "String": "a text",
+    "Dict": "a mapping",
 }
 _EXTRAS = {
     "hydra/launcher/joblib": "sweep",
@@ -47,7 +48,7 @@ def of_composing(error: BaseException, groups: Iterable[str]) -> str:
         return f"{group[1]}: unknown group{nearest(group[1], groups)}"
     if isinstance(cause, OmegaConfBaseException):
         given = re.match(r"Error merging override \+*(.*)", str(error))
-        kind = re.search(r"(?:could not be converted to|is not a valid) (\w+)", str(cause))
+        kind = re.search(r"(?:could not be converted to|is not a valid|Cannot assign \w+ to) (\w+)", str(cause))
         what = f"must be {_KINDS.get(kind[1], kind[1])}" if kind else str(cause).splitlines()[0]
         return f"{given[1] if given else cause.full_key}: {what}"
     override = getattr(error, "override", None)
@@ -67,6 +68,9 @@ def _no_choice(missing: str, options: list[str]) -> str:
 
 def _no_key(cause: OmegaConfBaseException) -> str:
     full_key = str(cause.full_key or cause.key)
+    if full_key.startswith("requests.parts."):  # given as a whole, which would leave those that are there
+        unwanted = ", ".join(f"'~requests.parts.{key}'" for key in cause.parent_node or ())
+        return f"{full_key}: isn't there yet; set '{full_key}={{…}}', and take away what you don't want: {unwanted}"
     parent = cause.parent_node
     known = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
     return f"{full_key}: unknown option{nearest(full_key.rpartition('.')[2], known)}"

@@ -104,7 +104,7 @@ class Scenario:
             raise ConfigError(
                 f"service {spec.name!r}: service.pool={spec.pool}: no such pool{nearest(spec.pool, names)}"
             )
-        most_gpus = sum(pool.most * pool.gpus_per_node for pool in self._pools_of(spec.pool))
+        most_gpus = self.most_gpus_of(spec.pool)
         if spec.gpus_per_replica > most_gpus:
             raise ConfigError(
                 f"service {spec.name!r}: service.gpus_per_replica={spec.gpus_per_replica}: "
@@ -123,6 +123,10 @@ class Scenario:
                 f"service {spec.name!r}: service.buy={spec.purchase.buy}: its nodes are the provider's, but those of "
                 f"pool {paid.name!r} cost {paid.usd_per_node_h:g} USD an hour; bind it to a pool with usd_per_node_h=0"
             )
+
+    def most_gpus_of(self, pool: str) -> int:
+        """GPUs that a pool, or for "" the cluster, can grow to."""
+        return sum(of.most * of.gpus_per_node for of in self._pools_of(pool))
 
     def _pools_of(self, name: str) -> list[PoolSpec]:
         """The pool of a name; all for none."""
@@ -181,7 +185,7 @@ class Simulation:
         self._recorder = Recorder(jobs, folder)
         self._recorder.reject(rejected.tolist())
         self._notes = [self._describe_rejected(rejected)] if rejected.size else []
-        self._notes += self._describe_unscalable()
+        self._notes += [*self._describe_unscalable(), *self._describe_too_many()]
 
         view_of_jobs = JobsView(
             table,
@@ -274,6 +278,8 @@ class Simulation:
                 f"{len(starving):,} jobs never got the GPUs they waited for when all else ended: {shown}"
             )
         self._notes += self._speeds.notes()
+        sources = {id(plan.requests): plan.requests for plan in self._scenario.services}  # sites share one
+        self._notes += [note for source in sources.values() for note in source.notes()]
         facts = {
             "end_s": end_s,
             "seed": self._scenario.seed,
@@ -387,6 +393,20 @@ class Simulation:
                 told.append(
                     f"{kind} {name!r} can't be scaled: it has {fewest} {units} at least and at most; "
                     f"set {option.format('min')} and {option.format('max')}"
+                )
+        return told
+
+    def _describe_too_many(self) -> list[str]:
+        """Of services that begin with more replicas than there can be GPUs for."""
+        told = []
+        for plan in self._scenario.services:
+            spec, most = plan.spec, self._scenario.most_gpus_of(plan.spec.pool)
+            gpus = spec.replicas * spec.gpus_per_replica
+            if gpus > most:
+                where = f"pool {spec.pool!r}" if spec.pool else "the cluster"
+                told.append(
+                    f"service {spec.name!r}: service.replicas={spec.replicas} take {gpus} GPUs; "
+                    f"{where} has {most} at most, the others wait"
                 )
         return told
 

@@ -56,7 +56,13 @@ def build(cls: type[T], options: Mapping[str, Any], *, prefix: str = "", **fixed
     for name, option in known.items():
         if name not in values and (name in options or _is_required(option)):
             raise WorkloadError(f"{prefix}{name}: is needed; set {prefix}{name}={_placeholder(name, hints[name])}")
-    return cls(**values, **fixed)
+    try:
+        return cls(**values, **fixed)
+    except WorkloadError as error:
+        name = str(error).partition("=")[0].partition("[")[0]
+        if not prefix or type(error) is not WorkloadError or name not in known:
+            raise
+        raise WorkloadError(f"{prefix}{error}") from None  # it named its field, not who has it
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -128,11 +128,12 @@ def draw_gpus(ax: Axes, timeline: Timeline, edges_s: np.ndarray, unit_s: float) 
         edges_s = np.append(edges_s[edges_s < timeline.end_s], timeline.end_s)
     x = edges_s / unit_s
     held, serving, ready = (steps.means(edges_s) for steps in (timeline.held, timeline.serving, timeline.ready))
+    is_lent = held > serving + 1e-6  # not by the rounding of means
     if serving.any():
         staircase(ax, serving, x, GREEN, label="held by services")
-    if not serving.any() or (held > serving).any():
+    if not serving.any() or is_lent.any():
         ax.stairs(held, x, baseline=serving, fill=True, color=BLUE, alpha=0.28, linewidth=0)
-        of_jobs = np.where(held > serving, held, np.nan) if serving.any() else held
+        of_jobs = np.where(is_lent, held, np.nan) if serving.any() else held
         ax.stairs(of_jobs, x, baseline=None, color=BLUE, linewidth=1.2, label="held by jobs")
     ax.stairs(ready, x, baseline=None, color=INK, linewidth=1.4, label="ready")
 

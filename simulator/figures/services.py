@@ -251,7 +251,7 @@ def _draw_distribution(run: Run, of: ServiceHistory, title: str, subtitle: str, 
             low_s = min(low_s, float(seconds[share.searchsorted(0.5)]))
             high_s, fewest = max(high_s, float(seconds[-1])), min(fewest, 100 / float(count.sum()))
         whole.set(title="All that were answered", ylabel="share at most this long (%)", ylim=(0, 103))
-        tail.set(title="The slowest", ylabel="share longer (%)", yscale="log", ylim=(max(fewest, 1e-4), 100))
+        tail.set(title="The slowest", ylabel="share longer (%)", yscale="log", ylim=(min(max(fewest, 1e-4), 10), 100))
         log_counts(tail.yaxis)
         for ax in (whole, tail):
             ax.set_xlabel("time (dashed: objective)" if limits else "time")

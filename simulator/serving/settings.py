@@ -9,9 +9,11 @@ from typing import Any
 from simulator.catalogue import load_managed
 from simulator.errors import ConfigError
 from simulator.serving.buying import NODES, REPLICA_SECONDS, Purchase
+from simulator.serving.models import MODELS
 from simulator.serving.router import Route, RoutingOptions
 from simulator.serving.services import ServicePlan
-from simulator.serving.spec import ServiceSpec
+from simulator.serving.spec import WITH_TOKENS, ServiceSpec
+from workloads import WorkloadError
 from workloads.options import build, coerce
 from workloads.requests import build_requests
 from workloads.serving import LlmTimes, load_llm_times
@@ -108,7 +110,13 @@ def _spec(service: Mapping[str, Any], prefix: str) -> ServiceSpec:
     own = coerce(options.pop("llm", {}) or {}, Mapping[str, Any], f"{prefix}llm")
     profile = str(service.get("profile") or "")
     named = f"{prefix}llm."
-    times = load_llm_times(profile, prefix=named, **own) if profile else build(LlmTimes, own, prefix=named)
+    try:
+        times = load_llm_times(profile, prefix=named, **own) if profile else build(LlmTimes, own, prefix=named)
+    except WorkloadError as error:
+        raise WorkloadError(f"{prefix}{error}" if str(error).startswith("profile=") else str(error)) from None
+    model = service.get("model", ServiceSpec.model)
+    if profile and model in MODELS and model not in WITH_TOKENS:
+        raise ConfigError(f"{prefix}profile={profile}: has step times of an LLM; set {prefix}model=llm, not {model}")
     purchase = build(Purchase, {key: service[key] for key in _PURCHASE if key in service}, prefix=prefix)
     bought = purchase.with_offer(load_managed()) if purchase.offer else purchase
     return build(ServiceSpec, options, prefix=prefix, llm=times, purchase=bought)

@@ -17,6 +17,8 @@ from workloads.serving.batch_times import BatchTimes
 from workloads.serving.llm_times import LlmTimes
 from workloads.serving.service_times import ServiceTimes
 
+WITH_TOKENS = ("llm", "llm_steps")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSpec:
@@ -90,6 +92,11 @@ class ServiceSpec:
             if not holds:
                 raise ConfigError(f"service.{name}={getattr(self, name)} (service {self.name!r}): {rule}")
         _ = self.requests  # checks them
+        if self.slo.ttft_s < math.inf and not self.has_tokens:
+            raise ConfigError(
+                f"service.slo.ttft_s={self.slo.ttft_s:g} (service {self.name!r}): "
+                f"model={self.model} has no first token; set slo.latency_s, or model=llm"
+            )
         if self.purchase.buy == TOKENS and not self.has_tokens:
             raise ConfigError(
                 f"service.buy={TOKENS} (service {self.name!r}): model={self.model} knows no tokens; set it to llm"
@@ -117,7 +124,7 @@ class ServiceSpec:
     @property
     def has_tokens(self) -> bool:
         """Whether it takes requests with tokens, and streams its answers."""
-        return self.model in ("llm", "llm_steps")
+        return self.model in WITH_TOKENS
 
     def job_spec(self) -> JobSpec:
         """What policies see of each of its replicas that never changes."""

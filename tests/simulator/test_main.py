@@ -140,6 +140,15 @@ def test_a_policy_of_ones_own(command: Command) -> None:
         ("allocation=las allocation.limits=[2,1]", "must be more than 0 and ascending"),
         ("estimates=noisy estimates.sigma=-1", "estimates.sigma=-1.0: must be 0 or more"),
         ("oversized=error workload.gpu_counts=[64] workload.gpu_weights=[1]", "40 of 40 jobs can never run here"),
+        (
+            "requests=superposition requests.parts={a:{name:poisson}}",
+            "requests.parts.a: isn't there yet; set 'requests.parts.a={…}', and take away what you don't want: "
+            "'~requests.parts.base', '~requests.parts.surges'",
+        ),
+        ("services={a:{pool:b}}", "services.a.requests: is needed, such as"),
+        ("services=3", "services=3: must be a mapping"),
+        ("pools={a:{num_node:1}}", "pools.a.num_node: unknown option; did you mean num_nodes"),
+        ("service.sites=3", "service.sites=3: must be a mapping"),
         ("seed", "'seed' can't be read (missing EQUAL at '<EOF>'): it must read OPTION=VALUE"),
         ("plugins=[nowhere]", "plugins=[nowhere]: no module 'nowhere': neither installed nor in"),
         ("plugins=[mine.py]", "a module's name has no ending: mine"),

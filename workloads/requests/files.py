@@ -16,6 +16,7 @@ from workloads.errors import TraceError, WorkloadError
 from workloads.readers.files import refuse_pointer
 from workloads.readers.rows import Rows
 from workloads.requests.source import RequestSource
+from workloads.requests.table import Requests
 
 _CELLS, _MOST_ROWS = 1 << 22, 1 << 17  # at a time
 _MAGIC = b"\x1f\x8b"
@@ -42,6 +43,15 @@ class FileRequests(RequestSource):
         with path.open("rb") as file:
             refuse_pointer(file.read(100), path)
         return path
+
+    def chunks(self, rng: np.random.Generator) -> Iterator[Requests]:
+        is_empty = True
+        for chunk in super().chunks(rng):
+            is_empty = False
+            yield chunk
+        if is_empty:
+            window = f"from_s={self.from_s:g} to to_s={self.to_s:g}"
+            raise WorkloadError(f"requests.path={self.path}: has no request from {window}")
 
 
 def is_gzip(path: Path) -> bool:

@@ -46,6 +46,10 @@ def _tokens(rows: Rows, column: str) -> np.ndarray:
     return values.astype(np.int64)
 
 
+def _note_of_dropped(num: int, path: str) -> list[str]:
+    return [f"{path}: {num:,} requests without tokens, in or out, are left out"] if num else []
+
+
 @dataclass(kw_only=True)
 class CsvRequests(FileRequests):
     """Your own: `arrival_s` in seconds, ascending, and `prompt_tokens` and `output_tokens` where requests have them.
@@ -92,6 +96,9 @@ class AzureLlmRequests(FileRequests):
     def has_tokens(self) -> bool:
         return True
 
+    def notes(self) -> list[str]:
+        return _note_of_dropped(self.dropped, self.path)
+
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
         self.dropped, arrivals = 0, _Arrivals("TIMESTAMP", counts_from_first=True)
         for rows in tables(self.file(), ["TIMESTAMP", "ContextTokens", "GeneratedTokens"], text=["TIMESTAMP"]):
@@ -120,6 +127,9 @@ class BurstGptRequests(FileRequests):
     @property
     def has_tokens(self) -> bool:
         return True
+
+    def notes(self) -> list[str]:
+        return _note_of_dropped(self.dropped, self.path)
 
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
         path, wanted = self.file(), {"Model": self.model, "Log Type": self.log_type}

@@ -37,8 +37,8 @@ def show(source: RequestSource, name: str, rng: np.random.Generator, folder: Pat
     for what, how_much in told.table():
         table.add_row(what, how_much)
     console.print(table, highlight=False)
-    if dropped := getattr(source, "dropped", 0):
-        console.print(f"{dropped:,} requests without tokens were left out", highlight=False)
+    for note in source.notes():
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     for path in save(told, f"{name}: {told.num:,} request{'s' if told.num > 1 else ''}", folder):
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
@@ -78,7 +78,7 @@ def _draw_rate(ax: Axes, told: StreamStatistics) -> None:
     rates = counts / np.diff(np.append(edges_s[:-1], max(told.last_s, edges_s[-2] + 1.0)))
     unit_s, unit = time_unit(told.last_s)
     ax.stairs(rates, edges_s / unit_s, fill=True, color=BLUE, alpha=0.85)
-    mean = told.num / told.span_s if told.span_s else 0.0
+    mean = (told.num - 1) / told.span_s if told.span_s else 0.0
     ax.axhline(mean, color=ORANGE, linewidth=1.6, label=f"mean {mean:,.4g}/s")
     ax.set(title="Arrivals", xlabel=f"time ({unit})", ylabel=f"requests/s, by {_spell(width)}")
     ax.set(xlim=(0, edges_s[-1] / unit_s), ylim=(0, 1.15 * rates.max()))
@@ -92,8 +92,11 @@ def _spell(minutes: int) -> str:
 def _draw_tokens(ax: Axes, of: TokenCounts, title: str) -> None:
     share = 100 * of.counts.cumsum() / of.counts.sum()
     kept = np.flatnonzero(of.counts)
-    ax.step(of.tokens[kept], share[kept], where="post", color=BLUE, linewidth=1.8)
+    low, high = of.tokens[kept][[0, -1]]
+    at, below = np.r_[low, of.tokens[kept], 1.1 * high], np.r_[0.0, share[kept], 100.0]
+    ax.step(at, below, where="post", color=BLUE, linewidth=1.8)
     ax.axvline(of.quantile(0.5), color=ORANGE, linewidth=1.2, label=f"median {of.quantile(0.5):,.0f}")
-    ax.set(title=title, xscale="log", xlabel="tokens", ylabel="share at most this long (%)", ylim=(0, 104))
+    ax.set(title=title, xlabel="tokens", ylabel="share at most this long (%)", ylim=(0, 104))
+    ax.set(xscale="log" if high > 10 * low else "linear", xlim=(low / 1.1, 1.1 * high))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     ax.legend(loc="upper left")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from workloads.errors import WorkloadError
+from workloads.generators.require import require
 from workloads.options import build, nearest
 from workloads.requests.table import Requests
 
@@ -66,14 +67,23 @@ class RequestSource(ABC):
             TraceError: input that breaks a rule.
         """
 
+    def check_window(self) -> None:
+        """Raises WorkloadError where the options above can't be."""
+        require(
+            0 <= self.from_s < self.to_s, "from_s", self.from_s, f"must be 0 or more, and less than to_s={self.to_s}"
+        )
+        rule = f"must be less than {self.reads_until_s:g}, when the stream ends"
+        require(self.from_s < self.reads_until_s, "from_s", self.from_s, rule)
+        require(0 < self.time_scale < math.inf, "time_scale", self.time_scale, "must be more than 0")
+        require(self.limit is None or self.limit >= 1, "limit", self.limit, "must be 1 or more")
+
+    def notes(self) -> list[str]:
+        """What was left out of what has been read, for people."""
+        return []
+
     def chunks(self, rng: np.random.Generator) -> Iterator[Requests]:
         """`read`, then the options above; no chunk is empty."""
-        if not 0 <= self.from_s < self.to_s:
-            raise WorkloadError(f"from_s={self.from_s}: must be 0 or more, and less than to_s={self.to_s}")
-        if not 0 < self.time_scale < math.inf:
-            raise WorkloadError(f"time_scale={self.time_scale}: must be more than 0")
-        if self.limit is not None and self.limit < 1:
-            raise WorkloadError(f"limit={self.limit}: must be 1 or more")
+        self.check_window()
         left = math.inf if self.limit is None else self.limit
         for chunk in self.read(rng):
             begin, end = np.searchsorted(chunk.arrival_s, (self.from_s, self.to_s))
@@ -97,7 +107,13 @@ def build_requests(options: Mapping[str, Any], *, prefix: str = "requests.") -> 
     if not isinstance(name, str) or name == "???":
         raise WorkloadError(f"{prefix}name: is needed; it is one of {', '.join(REQUEST_SOURCES)}")
     if name not in REQUEST_SOURCES:
-        raise WorkloadError(f"requests={name}: unknown source of requests{nearest(name, REQUEST_SOURCES)}")
+        option = "requests" if prefix == "requests." else f"{prefix}name"
+        raise WorkloadError(f"{option}={name}: unknown source of requests{nearest(name, REQUEST_SOURCES)}")
     module, _, attribute = REQUEST_SOURCES[name].partition(":")
     cls: type[RequestSource] = getattr(import_module(module), attribute)
-    return build(cls, {key: value for key, value in options.items() if key != "name"}, prefix=prefix)
+    source = build(cls, {key: value for key, value in options.items() if key != "name"}, prefix=prefix)
+    try:
+        source.check_window()
+    except WorkloadError as error:
+        raise WorkloadError(f"{prefix}{error}") from None
+    return source

@@ -44,6 +44,9 @@ class Superposition(RequestSource):
     def reads_until_s(self) -> float:
         return max(source.until_s for source in self._sources.values())
 
+    def notes(self) -> list[str]:
+        return [note for source in self._sources.values() for note in source.notes()]
+
     def read(self, rng: np.random.Generator) -> Iterator[Requests]:
         streams = [
             source.chunks(draws)

@@ -10,6 +10,7 @@ import numpy as np
 from workloads.errors import WorkloadError
 
 DISTRIBUTIONS = ("exponential", "constant", "lognormal", "gamma")
+WITH_CV = ("lognormal", "gamma")  # the others' is 1, or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class ServiceTimes:
         for name, (holds, rule) in rules.items():
             if not holds:
                 raise WorkloadError(f"{name}={getattr(self, name)}: {rule}")
+        if self.cv != 1 and self.distribution not in WITH_CV:
+            raise WorkloadError(f"cv={self.cv}: is not used with distribution={self.distribution}")
 
     def draw(self, num: int, rng: np.random.Generator) -> np.ndarray:
         """Seconds; shape (num,)."""

@@ -117,7 +117,7 @@ def test_scaling_is_of_replicas_and_node_scaling_of_nodes() -> None:
             {"service": {"llm": {"kv_token": 1}}},
             "service.llm.kv_token: unknown option; did you mean kv_tokens or chunk_tokens?",
         ),
-        ({"service": {"profile": "opt_13b"}}, "profile=opt_13b: no such profile; did you mean opt_13b_a100"),
+        ({"service": {"profile": "opt_13b"}}, "service.profile=opt_13b: no such profile; did you mean opt_13b_a100"),
         ({"service": {"balancer": "random"}}, "service.balancer=random: must be one of least_loaded, round_robin"),
         ({"service": {"scaling": {"name": "static"}}}, "service.scaling: unknown option"),
         ({"service": {"requests": POISSON}}, "service.requests: unknown option"),
@@ -151,7 +151,28 @@ def test_scaling_is_of_replicas_and_node_scaling_of_nodes() -> None:
         ({"service": {"retries": -1}}, "service.retries=-1: must be 0 or more"),
         ({"service": {"slo": {"target_frac": 2}}}, "service.slo.target_frac=2.0: must be above 0, and 1 at most"),
         ({"service": {"startup": {"image_s": -1}}}, "service.startup.image_s=-1.0: must be a number, 0 or more"),
+        ({"requests": {**POISSON, "rate_per_s": -1}}, "requests.rate_per_s=-1.0: must be more than 0"),
+        ({"requests": {**POISSON, "from_s": 10}}, "requests.from_s=10.0: must be less than 10, when the stream ends"),
+        ({"requests": {**POISSON, "limit": 0}}, "requests.limit=0: must be 1 or more"),
+        (
+            {"requests": {**POISSON, **TOKENS, "output_tokens": {"median": 0, "sigma": 1}}},
+            "requests.output_tokens.median=0.0: must be 1 or more",
+        ),
+        ({"service": {"service_times": {"mean_s": 0}}}, "service.service_times.mean_s=0.0: must be more than 0"),
+        ({"service": {"batch": {"max_batch": 0}}}, "service.batch.max_batch=0: must be 1 or more"),
         # what doesn't fit together
+        (
+            {"service": {"profile": "opt_13b_a100"}},
+            "service.profile=opt_13b_a100: has step times of an LLM; set service.model=llm, not queue",
+        ),
+        (
+            {"service": {"slo": {"ttft_s": 1}}},
+            "service.slo.ttft_s=1 (service 'service'): model=queue has no first token; set slo.latency_s, or model=llm",
+        ),
+        (
+            {"service": {"service_times": {"cv": 2}}},
+            "service.service_times.cv=2.0: is not used with distribution=exponential",
+        ),
         (
             {"service": {"model": "llm"}},
             "service 'service': service.model=llm needs requests with tokens: set requests.prompt_tokens and "
@@ -176,6 +197,11 @@ def test_scaling_is_of_replicas_and_node_scaling_of_nodes() -> None:
         # more services
         ({"services": {"a": {}}}, "services.a.requests: is needed, such as {name: poisson, rate_per_s: 10}"),
         ({"services": {"a": {"requests": "poisson"}}}, "services.a.requests: is needed, such as {name: poisson"),
+        (
+            {"services": {"a": {"requests": {"name": "poison"}}}},
+            "services.a.requests.name=poison: unknown source of requests; did you mean poisson?",
+        ),
+        ({"services": {"a": {"requests": {**POISSON, "rate_per_s": 0}}}}, "services.a.requests.rate_per_s=0.0: must"),
         ({"services": {"a": {"requests": {}}}}, "services.a.requests.name: is needed; it is one of poisson"),
         ({"services": {"a": 3}}, "services.a=3: must be a mapping of options of a service"),
         ({"services": {"a": {"requests": POISSON, "replica": 1}}}, "services.a.replica: unknown option; did you mean"),
@@ -210,6 +236,29 @@ def test_refused(settings: Mapping[str, Any], message: str) -> None:
     with pytest.raises((ConfigError, PolicyError, WorkloadError)) as error:
         scenario(**{"requests": POISSON, **settings})
     assert message in str(error.value)
+
+
+def test_more_replicas_than_gpus_are_told() -> None:
+    of_pool = {"service": {"replicas": 9, "gpus_per_replica": 2}, "requests": POISSON}
+    assert simulate(scenario(**of_pool)).facts["notes"] == [
+        "service 'service': service.replicas=9 take 18 GPUs; the cluster has 16 at most, the others wait"
+    ]
+
+
+def test_requests_that_are_left_out_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "code.csv"
+    rows = "2023-11-16 18:00:00,10,2\n2023-11-16 18:00:01,10,0\n2023-11-16 18:00:02,10,3\n"
+    path.write_text(f"TIMESTAMP,ContextTokens,GeneratedTokens\n{rows}")
+    run = simulate(scenario(requests={"name": "azure_llm", "path": str(path)}, service={"model": "llm"}))
+    assert run.facts["services"]["service"]["num_requests"] == 2
+    assert run.facts["notes"] == [f"{path}: 1 requests without tokens, in or out, are left out"]
+
+
+def test_a_file_without_a_request_in_the_window(tmp_path: Path) -> None:
+    path = tmp_path / "requests.csv"
+    path.write_text("arrival_s\n1\n2\n")
+    with pytest.raises(WorkloadError, match=r"requests\.csv: has no request from from_s=5 to to_s=inf"):
+        simulate(scenario(requests={"name": "csv", "path": str(path), "from_s": 5}))
 
 
 def test_node_scaling_is_for_runs_with_a_service() -> None:
