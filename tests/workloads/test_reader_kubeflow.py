@@ -88,7 +88,7 @@ WORKER = {"Worker": replica(2, gpus=2)}
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (job("TFJob", {"Worker": replica(2)}), "spec: asks for no GPU; one is e.g. nvidia.com/gpu: 1"),
+        (job("TFJob", {"Worker": replica(2)}), "spec: asks for no GPU, such as nvidia.com/gpu: 1"),
         (
             job("TFJob", WORKER, {"submit-s": None}),
             r"metadata\.annotations\[elastic-gpu-simulator/submit-s\]: is needed",

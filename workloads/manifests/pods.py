@@ -5,6 +5,7 @@ Source: the Kubernetes API, PodTemplateSpec of core/v1, as of autumn 2026.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -108,14 +109,19 @@ def write_template(
     resources = {}
     if cpus_per_gpu:
         thousandths = round(Fraction(cpus_per_gpu) * gpus * 1000)
-        if float(Fraction(thousandths, 1000) / gpus) != cpus_per_gpu:
+        if not _is_about(Fraction(thousandths, 1000) / gpus, cpus_per_gpu):
             raise ValueError(f"cpus_per_gpu={cpus_per_gpu}: {gpus} GPUs make no whole number of thousandths of a CPU")
         resources["cpu"] = format_quantity(Fraction(thousandths, 1000))
     if memory_gib_per_gpu:
         num_bytes = round(Fraction(memory_gib_per_gpu) * GIB * gpus)
-        if float(Fraction(num_bytes, GIB) / gpus) != memory_gib_per_gpu:
+        if not _is_about(Fraction(num_bytes, GIB) / gpus, memory_gib_per_gpu):
             raise ValueError(f"memory_gib_per_gpu={memory_gib_per_gpu}: {gpus} GPUs make no whole number of bytes")
         resources["memory"] = format_bytes(num_bytes)
     resources[GPU_RESOURCES[0]] = str(gpus)
     container = {"name": "main", "image": image, "resources": {"requests": resources, "limits": dict(resources)}}
     return {"spec": {**spec, "containers": [container]}}
+
+
+def _is_about(exact: Fraction, value: float) -> bool:
+    """Whether a value is this one, but for the rounding of a division."""
+    return math.isclose(exact, value, rel_tol=1e-12)

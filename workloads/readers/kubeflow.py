@@ -91,7 +91,7 @@ def read_job(document: Document) -> JobSpec:
         kind = KINDS[name]
         with fields.section("metadata", needed=True) as metadata:
             job_id, options = _metadata(metadata)
-        own = {key: options.pop(key) for key in ("min_replicas", "max_replicas") if key in options}
+        own: dict[str, int] = {key: options.pop(key) for key in ("min_replicas", "max_replicas") if key in options}
         with fields.section("spec", needed=True) as spec:
             bounds = _special(name, spec)
             replicas = _replicas(spec.section(kind.replica_specs, needed=True), kind)
@@ -197,9 +197,7 @@ def _sizes(spec: Fields, replicas: Mapping[str, tuple[int, Pod]], bounds: Mappin
     for count, pod in replicas.values():
         total += pod.times(count)
     if not total.gpus:
-        raise ManifestError(
-            f"{spec.place}: {spec.at}: asks for no GPU; one is e.g. nvidia.com/gpu: 1 in resources.limits"
-        )
+        raise ManifestError(f"{spec.place}: {spec.at}: asks for no GPU, such as nvidia.com/gpu: 1 in resources.limits")
     sizes: dict[str, Any] = {"num_gpus": total.gpus, **shares(total, total.gpus)}
     if not bounds:
         return sizes
@@ -209,7 +207,8 @@ def _sizes(spec: Fields, replicas: Mapping[str, tuple[int, Pod]], bounds: Mappin
         raise ManifestError(f"{spec.place}: {spec.at}: is elastic, and its workers ask for no GPU")
     if not 1 <= least <= count <= most:
         raise ManifestError(
-            f"{spec.place}: {spec.at}: minReplicas={least}, maxReplicas={most}: must have the {count} workers between them"
+            f"{spec.place}: {spec.at}: minReplicas={least}, maxReplicas={most}: "
+            f"must have the {count} workers between them"
         )
     if pod.gpus > 1:
         spec.notes.append(f"{spec.place}: grows and shrinks by single GPUs here, not by workers of {pod.gpus}")
