@@ -1,4 +1,4 @@
-"""Deployment, apps/v1 (Kubernetes 1.36, as of autumn 2026), and a service."""
+"""Deployment, apps/v1 (Kubernetes 1.35, as of autumn 2026), and a service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HorizontalPodAutoscaler, autoscaling/v2 (Kubernetes 1.36, as of autumn 2026) and `kubernetes_hpa`."""
+"""HorizontalPodAutoscaler, autoscaling/v2 (Kubernetes 1.35, as of autumn 2026) and `kubernetes_hpa`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray Serve's autoscaling config (Ray 2.50 and later, as of autumn 2026) and `ray_serve`."""
+"""Ray Serve's autoscaling config (as of autumn 2026) and `ray_serve`."""
 
 from __future__ import annotations
 

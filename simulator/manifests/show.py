@@ -31,7 +31,10 @@ def shown(path: str, names: MetricNames) -> str:
         policies = list(policies_of(document, names))
         found += policies
         for each in policies:
-            lines += [f"{each.place}: {each.kind} {each.name}: scaling={each.policy}", *_indented(each.options)]
+            lines += [
+                f"{each.place}: {' '.join(filter(None, (each.kind, each.name)))}: scaling={each.policy}",
+                *_indented(each.options),
+            ]
         if document.kind == deployment.KIND and flags_of(document) is None:
             services.append(deployment.read_deployment(document.fields()))
             lines += [f"{document.place}: {document.kind} {document.name}: a service", *_indented(services[-1])]

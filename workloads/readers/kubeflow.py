@@ -1,6 +1,6 @@
 """Kubeflow's training jobs: TFJob, PyTorchJob, MPIJob and MXJob manifests.
 
-Source: kubeflow.org/v1, Training Operator 1.9 (MXJob: 1.7, the last that has it), as of autumn 2026.
+Source: kubeflow.org/v1, Training Operator 1.9 (MXJob: 1.8, the last that has it), as of autumn 2026.
 """
 
 from __future__ import annotations
