@@ -22,6 +22,7 @@ from policies import registry
 from simulator.catalogue import pool_settings
 from simulator.cluster import DecideOptions
 from simulator.errors import ConfigError
+from simulator.manifests.choice import resolved
 from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
@@ -203,9 +204,13 @@ def _pools(cluster: Mapping[str, Any], pools: Mapping[str, Any]) -> list[PoolSpe
 def make_policy(kind: str, settings: Mapping[str, Any], prefix: str = "") -> Any:
     """A policy from its `name` and its options; `prefix` stands before an option in messages, if it isn't the kind.
 
+    Of `scaling=kubernetes` it is the policy of its manifest.
+
     Raises:
         PolicyError, WorkloadError: an unknown name or option, with the nearest; a value that the policy refuses.
     """
+    if kind == "scaling":
+        settings = resolved(settings, prefix or kind)
     name, options = _named(prefix or kind, settings)
     try:
         return build(registry.get(kind, name), options, prefix=f"{prefix or kind}.")

@@ -23,6 +23,7 @@ from simulator.config import GROUPS, RunConfig, Setup, read_config
 from simulator.console import ProgressBar, line, show_table, size
 from simulator.environment import write_environment
 from simulator.errors import ConfigError
+from simulator.manifests.choice import expanded
 from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
@@ -77,8 +78,9 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         Exception: of a policy, or an audit that failed; likewise.
     """
     import_plugins(job.settings.get("plugins") or ())
-    config = read_config(job.settings)
-    text = OmegaConf.to_yaml({name: value for name, value in job.settings.items() if name not in _NOT_KEPT})
+    settings = expanded(job.settings)
+    config = read_config(settings)
+    text = OmegaConf.to_yaml({name: value for name, value in settings.items() if name not in _NOT_KEPT})
     if job.in_sweep and config.resume and is_done(job.folder, text):
         print(f"{job.folder}: finished already with the same settings; kept (resume=false runs it anew)")
         return

@@ -34,7 +34,7 @@ def read_named(name_or_path: str | Path, package: str, folder: str) -> tuple[Map
         where = f"{package.replace('.', '/')}/{folder}/{given}.yaml"
         text = place.joinpath(f"{given}.yaml").read_text(encoding="utf-8")
     try:
-        content = yaml.load(text, _Loader)  # a SafeLoader
+        content = yaml.load(text, StrictLoader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
@@ -59,7 +59,7 @@ def write_yaml(profile: Any, path: str | Path) -> None:
         part.unlink(missing_ok=True)
 
 
-class _Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader; a key that comes twice is an error there, and dates stay texts."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -76,7 +76,7 @@ def _construct_date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
     return str(node.value)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _construct_date)
+StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _construct_date)
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ SOURCES = {
     "sia": "workloads.readers.sia:SiaReader",
     "swf": "workloads.readers.swf:SwfReader",
     "sacct": "workloads.readers.sacct:SacctReader",
+    "kubeflow": "workloads.readers.kubeflow:KubeflowReader",
     "none": "workloads.nothing:Nothing",
     "synthetic": "workloads.synthetic:SyntheticSource",
 }

@@ -52,7 +52,9 @@ def test_every_choice_makes_a_run(settings: Compose, choice: str, tmp_path: Path
     file = CONF / f"{choice.replace('=', '/')}.yaml"
     open_options = re.findall(r"^(\w+): \?\?\?", file.read_text(), re.MULTILINE) if file.exists() else []
     group = choice.partition("=")[0]
-    given = {"profile": write_small(tmp_path)}
+    manifest = tmp_path / "flags.yaml"
+    manifest.write_text("--scan-interval=10s")
+    given = {"profile": write_small(tmp_path), "manifest": manifest}
     Setup(
         read_config(settings(choice, *(f"{group}.{option}={given.get(option, 'jobs.txt')}" for option in open_options)))
     )

@@ -1,0 +1,184 @@
+"""scaling=kubernetes, and `python -m simulator.manifests`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from simulator.__main__ import main as simulate
+from simulator.config import make_policy
+from simulator.errors import ConfigError
+from simulator.manifests.__main__ import main
+from simulator.manifests.choice import expanded
+from workloads import WorkloadError
+
+DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "chat"},
+    "spec": {
+        "replicas": 2,
+        "template": {
+            "spec": {
+                "containers": [
+                    {
+                        "name": "a",
+                        "image": "b",
+                        "resources": {"limits": {"nvidia.com/gpu": 1, "cpu": 4, "memory": "16Gi"}},
+                    }
+                ]
+            }
+        },
+    },
+}
+HPA = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "chat"},
+    "spec": {
+        "scaleTargetRef": {"kind": "Deployment", "name": "chat"},
+        "minReplicas": 1,
+        "maxReplicas": 6,
+        "metrics": [
+            {
+                "type": "Pods",
+                "pods": {"metric": {"name": "in_flight"}, "target": {"type": "AverageValue", "averageValue": "1500m"}},
+            }
+        ],
+    },
+}
+POOL = {
+    "apiVersion": "karpenter.sh/v1",
+    "kind": "NodePool",
+    "metadata": {"name": "gpus"},
+    "spec": {"template": {"spec": {"expireAfter": "Never"}}, "disruption": {"consolidateAfter": "1m"}},
+}
+JOB = {
+    "apiVersion": "kubeflow.org/v1",
+    "kind": "PyTorchJob",
+    "metadata": {
+        "name": "bert",
+        "annotations": {"elastic-gpu-simulator/submit-s": "0", "elastic-gpu-simulator/duration-s": "600"},
+    },
+    "spec": {"pytorchReplicaSpecs": {"Worker": {"replicas": 2, "template": DEPLOYMENT["spec"]["template"]}}},  # type: ignore[index]
+}
+NAMES = {"in_flight": "concurrency_per_replica"}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path):
+    def write(*documents: Any) -> str:
+        path = tmp_path / "chat.yaml"
+        path.write_text(yaml.safe_dump_all(documents))
+        return str(path)
+
+    return write
+
+
+def test_a_choice_is_the_policy_of_its_manifest(manifest):
+    choice = {
+        "name": "kubernetes",
+        "manifest": manifest(DEPLOYMENT, HPA),
+        "metrics": NAMES,
+        "options": {"period_s": 30},
+    }
+    policy = make_policy("scaling", choice)
+    assert (policy.min_units, policy.max_units, policy.period_s) == (1, 6, 30)
+    assert policy.metrics[0].metric == "concurrency_per_replica"
+
+
+def test_one_of_several(manifest):
+    path = manifest(HPA, POOL)
+    choice = {"name": "kubernetes", "manifest": path, "metrics": NAMES}
+    with pytest.raises(
+        ConfigError, match=r"describes several, choose by scaling\.object: HorizontalPodAutoscaler/chat, No"
+    ):
+        make_policy("scaling", choice)
+    assert make_policy("scaling", {**choice, "object": "NodePool/gpus"}).consolidate_after_s == 60.0
+    assert make_policy("scaling", {**choice, "object": "chat"}).max_units == 6
+    with pytest.raises(ConfigError, match=r"node_scaling\.object=a: .*: 0 of its policies: "):
+        make_policy("scaling", {**choice, "object": "a"}, prefix="node_scaling")
+
+
+@pytest.mark.parametrize(
+    ("documents", "more", "message"),
+    [
+        ([DEPLOYMENT], {}, r"scaling\.manifest=.*chat\.yaml: describes no scaling policy"),
+        ([POOL], {"metric": {}}, r"scaling\.metric: unknown option; did you mean metrics\?"),
+        ([POOL], {"options": {"min_unit": 1}}, r"scaling\.min_unit: unknown option; did you mean min_units"),
+        ([HPA], {}, r"chat\.yaml: document 1: .*'in_flight' is not measured here"),
+    ],
+)
+def test_choices_that_are_refused(manifest, documents, more, message):
+    with pytest.raises(WorkloadError if "describes" not in message else ConfigError, match=message):
+        make_policy("scaling", {"name": "kubernetes", "manifest": manifest(*documents), **more})
+
+
+def test_settings_are_expanded_everywhere(manifest):
+    choice = {"name": "kubernetes", "manifest": manifest(POOL)}
+    settings = {"seed": 1, "scaling": {"name": "static"}, "pools": {"a": {"scaling": choice}}, "node_scaling": choice}
+    found = expanded(settings)
+    assert (found["seed"], found["scaling"]) == (1, {"name": "static"})
+    assert found["pools"]["a"]["scaling"] == found["node_scaling"]
+    assert found["node_scaling"]["name"] == "karpenter"
+
+
+def test_show(manifest, capsys):
+    path = manifest(DEPLOYMENT, HPA, POOL, JOB, {"kind": "Service", "metadata": {"name": "chat"}})
+    assert main(["show", path, "metrics={in_flight: concurrency_per_replica}"]) == 0
+    told = capsys.readouterr().out
+    assert f"{path}: document 1: Deployment chat: a service\n  name: chat\n  replicas: 2\n" in told
+    assert f"{path}: document 2: HorizontalPodAutoscaler chat: scaling=kubernetes_hpa" in told
+    assert f"{path}: document 4: PyTorchJob bert: a job of 2 GPUs, 600 s" in told
+    assert f"{path}: document 5: Service chat: has no part in it" in told
+    command = told.splitlines()[-1]
+    for word in (
+        f"workload=kubeflow workload.path={path}",
+        "service.name=chat service.replicas=2 service.gpus_per_replica=1 service.cpus_per_gpu=4.0",
+        "service.min_replicas=1 service.max_replicas=6",
+        f"scaling=kubernetes scaling.manifest={path} scaling.object=HorizontalPodAutoscaler/chat",
+        "scaling.metrics.in_flight=concurrency_per_replica",
+        f"node_scaling=kubernetes node_scaling.manifest={path} node_scaling.object=NodePool/gpus",
+    ):
+        assert word in command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "nowhere.yaml"], "error: nowhere.yaml: can't be read: No such file"),
+        (["show", "a", "metric={}"], "error: metric={}: unknown option of show; did you mean metrics"),
+        (["show", "a", "metrics=1"], "error: metrics=1: must be a mapping"),
+        (["export", "nowhere"], "error: nowhere/config.yaml: can't be read"),
+        (["shew"], "python -m simulator.manifests show FILE"),
+    ],
+)
+def test_misuse(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_and_its_export(manifest, tmp_path, capsys):
+    path, folder = manifest(DEPLOYMENT, HPA), tmp_path / "run"
+    given = ["requests=poisson", "requests.rate_per_s=1", "requests.duration_s=120", "service.max_replicas=6"]
+    jobs = tmp_path / "jobs.yaml"
+    jobs.write_text(yaml.safe_dump(JOB))
+    given += ["workload=kubeflow", f"workload.path={jobs}", "service.name=chat", "service.drain_timeout_s=30"]
+    given += ["scaling=kubernetes", f"scaling.manifest={path}", "scaling.metrics.in_flight=concurrency_per_replica"]
+    assert simulate([*given, "figures=false", "check=true", f"hydra.run.dir={folder}"]) == 0, capsys.readouterr().err
+    assert yaml.safe_load((folder / "config.yaml").read_text())["scaling"]["name"] == "kubernetes_hpa"
+    Path(path).unlink()  # the run knows all by itself
+    out = tmp_path / "out.yaml"
+    assert main(["export", str(folder), f"out={out}", "jobs=all"]) == 0
+    documents = list(yaml.safe_load_all(out.read_text()))
+    assert [each["kind"] for each in documents] == ["Deployment", "HorizontalPodAutoscaler", "PyTorchJob"]
+    assert documents[1]["spec"]["maxReplicas"] == 6
+    assert documents[1]["spec"]["metrics"][0]["pods"]["target"]["averageValue"] == "1500m"
+    assert "# image: IMAGE stands for your own" in out.read_text()
+    assert main(["export", str(folder), "jobs=bart"]) == 2
+    assert "jobs=bart: no such job; did you mean bert?" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main(["show", str(out)]) == 0
