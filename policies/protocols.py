@@ -38,7 +38,10 @@ class PlacementPolicy(Protocol):
 
 @runtime_checkable
 class ScalingPolicy(Protocol):
-    """How many units (nodes, replicas) a target should have. One instance scales one target and may keep state."""
+    """How many units (nodes, replicas) a target should have. One instance scales one target and may keep state.
+
+    It may say `wants_pods = True`: it looks at the replicas of a service one by one (`ServiceView.pods`).
+    """
 
     @property
     def period_s(self) -> float:

@@ -227,6 +227,7 @@ class Simulation:
         self._services = Services(
             scenario.services, len(jobs), self._clock, self._cluster, view_of_jobs, view.services, view.metrics,
             lambda name: stream(scenario.seed, name), delay_s, folder, self._on_empty, self._on_service_tick,
+            [name for name, policy in scenario.scaling.items() if getattr(policy, "wants_pods", False)],
         )  # fmt: skip
         self._cluster.scale_service = self._services.scale
         self._estimator = make_estimator(

@@ -120,6 +120,11 @@ class KubernetesHpa:
         own = [rules.tolerance for rules in (self.behavior.scale_down, self.behavior.scale_up)] if self.behavior else []
         self._tolerance = Tolerance(*(self.tolerance if each is None else each for each in own or [None, None]))
 
+    @property
+    def wants_pods(self) -> bool:
+        """Whether a metric is the pods' own."""
+        return not all(spec.is_outside for spec in self.metrics)
+
     def desired(self, target: Target, view: ClusterView) -> int:
         current, now_s = target.num_units, view.now_s
         fewest, most = bounds(target, self.min_units, self.max_units)
@@ -164,7 +169,8 @@ class KubernetesHpa:
     def _groups(self, spec: MetricSpec, target: Target, view: ClusterView) -> tuple[Usage, Usage, Usage]:
         """The pods that are ready, unready and missing, as far as they are known one by one."""
         pods = target.pods if isinstance(target, ServiceView) else ()
-        if pods:
+        value = self._measured(spec, target, view)  # raises where nobody measures it
+        if pods and (value is not None or view.metrics.newest_s(target.name) is None):
             classes: Mapping[PodClass, list[PodSample]] = {each: [] for each in PodClass}
             for pod in pods:
                 times = (self.cpu_initialization_s, self.readiness_delay_s)
@@ -173,7 +179,7 @@ class KubernetesHpa:
                 Usage.of(classes[each], spec.metric) for each in (PodClass.READY, PodClass.UNREADY, PodClass.MISSING)
             )
             return ready, unready, missing
-        value, num = self._measured(spec, target, view), target.num_ready
+        num = target.num_ready
         starting = Usage(target.num_starting, 0, 1000 * target.num_starting)
         if value is None:
             return Usage(), starting, Usage(num, 0, 1000 * num)

@@ -73,6 +73,10 @@ class Scheduled:
             if self._inner.period_s < math.inf:
                 self.period_s = self._inner.period_s
 
+    @property
+    def wants_pods(self) -> bool:
+        return bool(getattr(self._inner, "wants_pods", False))
+
     def desired(self, target: Target, view: ClusterView) -> int:
         units = None
         for action in self._due(view.now_s):

@@ -9,6 +9,8 @@ from simulator.serving.model import ServingModel
 from simulator.serving.outcome import Served
 from simulator.serving.statistics import Objective
 
+SHARED = frozenset({"request_rate_per_s", "concurrency", "queue_length", "pending_gpus"})  # totals, not averages
+
 
 class Measures:
     """Gathers answers, and makes one sample of them."""

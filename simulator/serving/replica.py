@@ -25,7 +25,18 @@ class Replica(SimJob):
     took too long), running (the run ended).
     """
 
-    __slots__ = ("_on_change", "_pool", "_service", "allocated_s", "drain_s", "end", "end_s", "is_warm", "ready_s")
+    __slots__ = (
+        "_on_change",
+        "_pool",
+        "_service",
+        "allocated_s",
+        "drain_s",
+        "end",
+        "end_s",
+        "is_warm",
+        "ready_s",
+        "started_s",
+    )
 
     is_replica = True
 
@@ -46,6 +57,7 @@ class Replica(SimJob):
         self._service, self._pool, self._on_change = service, pool, on_change
         self.is_warm = is_warm  # needs no start-up
         self.allocated_s = self.ready_s = self.drain_s = self.end_s = math.nan
+        self.started_s = math.nan  # its process runs from then on, and has yet to load
         self.end = "running"
 
     @property

@@ -7,7 +7,7 @@ every sample of monitoring. All that happens to requests in between is exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from simulator.serving.feed import RequestFeed
 from simulator.serving.measures import Measures
 from simulator.serving.model import ServingModel
 from simulator.serving.outcome import Counts, Served
+from simulator.serving.pods import Pods
 from simulator.serving.replica import Replica
 from simulator.serving.spec import ServiceSpec
 from simulator.serving.statistics import ServiceStatistics
@@ -37,6 +38,7 @@ class Service:
         new_replica: makes one, of a service at a time, warm or not, that says when its GPUs come or go.
         on_over: called once, when the last request of the stream has been answered or given up.
         on_sample: called at every sample, with the row for the records.
+        wants_pods: whether whoever scales it looks at its replicas one by one.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Service:
         delay_s: float,
         on_over: Callable[[], None],
         on_sample: Callable[[Service, tuple[float, ...]], None],
+        wants_pods: bool = False,
     ) -> None:
         self.spec, self.view = spec, view
         self._feed, self._model, self._clock, self._cluster = feed, model, clock, cluster
@@ -62,6 +65,8 @@ class Service:
         self._measures = Measures(spec.slo, spec.has_tokens)
         self._reached_s = 0.0
         self._active: dict[int, Replica] = {}  # by record, in the order in which they were asked for
+        self._pods = Pods(self._active, spec.sample_s, lambda: clock.now) if wants_pods else None
+        view.pods = () if self._pods is None else self._pods
         self.log: list[Replica] = []
         self._draining: list[Replica] = []
         self._cached: set[int] = set()  # nodes that have the image
@@ -155,7 +160,8 @@ class Service:
         nodes = {node for node, _ in replica.nodes}
         now_s = self._clock.now
         has_image = bool(nodes) and nodes <= self._cached  # pooled: nobody knows where it is
-        starts_s = 0.0 if replica.is_warm else self.spec.startup.draw_s(self._rng, has_image)
+        runs_s, starts_s = (0.0, 0.0) if replica.is_warm else self.spec.startup.draw_s(self._rng, has_image)
+        replica.started_s = now_s + runs_s
         if starts_s:
             self._clock.call_at(now_s + starts_s, Call(partial(self._ready, replica)), NODE)
         else:
@@ -181,6 +187,7 @@ class Service:
             self._kill(replica)
         else:
             self.view.num_starting -= 1
+            self.view.num_failed += 1
         self._leave(replica, "killed")
         if was_wanted:
             self._request()
@@ -270,17 +277,23 @@ class Service:
         values = self._measures.sample(now_s, self._model, view)
         row = (view.num_ready, view.num_starting, view.num_pending, view.num_draining, *values.values())
         self._on_sample(self, (now_s, *row))
+        deliver = partial(self._deliver, now_s, values, view.num_ready)
         if self._delay_s:
-            deliver = partial(self._metrics.add, self.spec.name, now_s, values)
             self._clock.call_at(now_s + self._delay_s, Call(deliver), SAMPLE)
         else:
-            self._metrics.add(self.spec.name, now_s, values)
+            deliver()
         self._num_ticks += 1  # a product, not a running sum: no drift
         self._clock.call_at(self._num_ticks * self.spec.sample_s, self._tick, SAMPLE)
         self._watch_arrivals()  # of those that are tried again nobody else knows
         if not self.is_over and self._feed.is_over and not self._model.counts.in_flight:
             self.is_over = True
             self._on_over()
+
+    def _deliver(self, time_s: float, values: Mapping[str, float], num_ready: int) -> None:
+        """A sample reaches those who look."""
+        self._metrics.add(self.spec.name, time_s, values)
+        if self._pods is not None:
+            self._pods.measure(time_s, values, num_ready)
 
     def finish(self, now_s: float) -> None:
         """The run is over."""

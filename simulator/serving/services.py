@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class Services:
         streams: gives the random stream of a purpose.
         on_over: called when all have served all there was.
         on_tick: called at every sample.
+        wants_pods: names of services whose policies look at replicas one by one.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Services:
         folder: Path | None,
         on_over: Callable[[], None],
         on_tick: Callable[[], None],
+        wants_pods: Collection[str] = (),
     ) -> None:
         self._num_jobs, self._jobs, self._on_over, self._on_tick = num_jobs, jobs, on_over, on_tick
         self._folder = folder
@@ -128,6 +130,7 @@ class Services:
                 delay_s,
                 self._one_is_over,
                 self._record,
+                spec.name in wants_pods,
             )
             if plan.route is not None and isinstance(feed, RoutedFeed):
                 self._routers[plan.route.stream].join(service, feed)

@@ -40,8 +40,8 @@ class Startup:
             if not 0 <= value < math.inf:
                 raise ConfigError(f"service.startup.{option.name}={value}: must be a number, 0 or more")
 
-    def draw_s(self, rng: np.random.Generator, has_image: bool) -> float:
-        """Seconds of all stages; takes the same number of draws whatever is cached."""
+    def draw_s(self, rng: np.random.Generator, has_image: bool) -> tuple[float, float]:
+        """(seconds until its process runs, seconds of all stages); takes as many draws whatever is cached."""
         deviates = rng.standard_normal(4).tolist()
         stages = (
             (self.scheduling_s, self.scheduling_sigma),
@@ -49,8 +49,13 @@ class Startup:
             (self.weights_s, self.weights_sigma),
             (self.engine_s, self.engine_sigma),
         )
-        return sum(
-            median_s * math.exp(sigma * deviate)
+        took_s = [
+            median_s * math.exp(sigma * deviate) if median_s else 0.0
             for (median_s, sigma), deviate in zip(stages, deviates, strict=True)
-            if median_s
-        )
+        ]
+        return sum(took_s[:2]), sum(took_s)
+
+    @property
+    def cold_s(self) -> float:
+        """Seconds of all stages as a rule: each at its median, nothing cached."""
+        return self.scheduling_s + self.image_s + self.weights_s + self.engine_s
