@@ -12,7 +12,7 @@ from workloads import SOURCES, TraceError, WorkloadError, source_class
 from workloads.readers.files import near
 
 READERS = sorted(set(SOURCES) - {"synthetic", "none"})
-FILE_READERS = sorted(set(READERS) - {"pai"})
+FILE_READERS = sorted(set(READERS) - {"pai", "kubeflow"})  # these take folders, and have tests of their own
 GAVEL = {"throughputs": "unused.json"}
 
 
