@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from simulator.simulation import simulate
 from workloads.requests import build_requests
 
 HOUR_S = 3600.0
+ROOT = Path(__file__).parents[2]
 Summary = Mapping[str, Any]
 Settings = Callable[..., Mapping[str, Any]]
 
@@ -41,6 +45,17 @@ def run(settings: Mapping[str, Any]) -> Summary:
     done = simulate(setup.scenario(setup.load()))
     check(done)
     return summarise(done)
+
+
+@pytest.mark.parametrize("name", ["autonomous_driving", "smart_city", "fintech"])
+def test_what_a_scenario_is_held_against_can_be_run_and_is_told_of(settings: Settings, name: str) -> None:
+    text = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
+    commands = re.findall(r"^#   \S.*?  +(\S.*)$", text, re.MULTILINE)
+    assert len(commands) >= 3
+    told = (ROOT / "docs" / "scenarios.md").read_text()
+    for command in commands:
+        assert f"`{command}`" in told
+        Setup(read_config(settings(name, *shlex.split(command))))
 
 
 # The first five minutes of the first shift, and the first night.
