@@ -177,7 +177,7 @@ def _service_rows(of: Mapping[str, Any]) -> Rows:
         told.append(("TTFT p50, p95, p99", ", ".join(_seconds(of[f"ttft_{p}_s"]) for p in ("p50", "p95", "p99"))))
     return [
         *told,
-        ("SLO attained", f"{_percent(of['slo_attainment_frac'])}, {of['slo_minutes_in_violation']:,} min in violation"),
+        ("SLO attained", _attained(of)),
         ("replicas mean, max", f"{of['replicas_mean']:,.1f}, {of['replicas_max']:,}"),
         ("cost", _cost(of)),
     ]
@@ -189,13 +189,23 @@ def _routed_rows(of: Mapping[str, Any]) -> Rows:
     return [
         ("requests by site", f"{of['num_requests']:,}: {shares}"),
         ("latency p50, p95, p99", ", ".join(_seconds(of[f"latency_{p}_s"]) for p in ("p50", "p95", "p99"))),
-        ("SLO attained", f"{_percent(of['slo_attainment_frac'])}, {of['slo_minutes_in_violation']:,} min in violation"),
+        ("SLO attained", _attained(of)),
         ("cost", _cost(of)),
     ]
 
 
+def _attained(of: Mapping[str, Any]) -> str:
+    told = f"{_percent(of['slo_attainment_frac'])}, {of['slo_minutes_in_violation']:,} min in violation"
+    slo = of.get("slo")
+    if slo and slo["latency_s"] is None and slo["ttft_s"] is None:
+        return f"{told} (no objective: service.slo.latency_s is not set)"
+    return told
+
+
 def _cost(of: Mapping[str, Any]) -> str:
     per_1k = of["cost_per_1k_requests_usd"]
+    if not of["cost_usd"]:
+        return "– (no price: set cluster.usd_per_node_h, or cluster.instance)"
     return f"${of['cost_usd']:,.2f}" + ("" if per_1k is None else f", ${per_1k:,.4f} a thousand requests")
 
 

@@ -277,6 +277,8 @@ class Service:
         values = self._measures.sample(now_s, self._model, view)
         row = (view.num_ready, view.num_starting, view.num_pending, view.num_draining, *values.values())
         self._on_sample(self, (now_s, *row))
+        if not self.spec.has_tokens:
+            del values["ttft_p99_s"]  # which policy asks for it is told that it isn't measured
         deliver = partial(self._deliver, now_s, values, view.num_ready)
         if self._delay_s:
             self._clock.call_at(now_s + self._delay_s, Call(deliver), SAMPLE)
