@@ -43,9 +43,9 @@ class Controller:
         Raises:
             PlanError: an allocation that the jobs or the cluster rule out.
         """
-        nodes, replicas = self._scale(view) if view.now_s >= self._next_due_s else ({}, {})
+        nodes, replicas = self._scale(view) if view.now_s >= self._next_due_s else (None, None)
         if self._skips and not view.pending.num:
-            return Plan({}, nodes, self._next_due_s, replicas) if self._scaling else NOTHING
+            return Plan({}, nodes or {}, self._next_due_s, replicas or {}) if self._scaling else NOTHING
         draft = Draft(view, self._placement)
         self._allocation.allocate(view, draft)
         if self._next_due_s < draft.wake_at_s:

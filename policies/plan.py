@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from policies.view import ClusterView
 
 
+_NONE: Mapping[Any, Any] = MappingProxyType(
+    {}
+)  # one for all: most decisions name nodes, replicas and notices not at all
 Gang = tuple[int, Placement]  # what one job is to hold: (GPUs, on which nodes)
 
 
@@ -29,9 +33,7 @@ class Plan:
     nodes: Mapping[str, int] = field(default_factory=dict)  # pool -> wanted number of nodes
     wake_at_s: float = math.inf  # decide again then, even if nothing happens
     replicas: Mapping[str, int] = field(default_factory=dict)  # service -> wanted number of replicas
-    notices: Mapping[Job, float] = field(
-        default_factory=dict
-    )  # job -> when some of its GPUs will be taken: it may save
+    notices: Mapping[Job, float] = field(default_factory=dict)  # job -> when GPUs will be taken from it: it may save
 
     def __bool__(self) -> bool:
         return bool(self.allocations or self.nodes or self.replicas or self.notices)
@@ -63,7 +65,7 @@ class Draft:
         self._revised = self._is_sorted = False  # some job given to twice; shrinking gangs known to be first
         self._last: tuple[Job, Placement] | None = None  # placed, and not yet taken from the space
         self._gangs: dict[Job, Gang] = {}
-        self._notices: dict[Job, float] = {}
+        self._notices: Mapping[Job, float] = _NONE
         self.free_gpus = view.free_gpus  # tentatively; below 0 where draining nodes still run jobs
         self.wake_at_s = math.inf
 
@@ -196,7 +198,7 @@ class Draft:
 
         Nothing else changes now, and nothing happens by itself then: the policy is woken, and gives it less.
         """
-        self._notices[job] = at_s
+        self._notices = {**self._notices, job: at_s}
         self.wake_at(at_s)
 
     def wake_at(self, time_s: float) -> None:
@@ -234,7 +236,7 @@ class Draft:
             gangs = {job: gang for job, gang in gangs.items() if gang != (job.gpus_held, job.nodes)}
         if len(gangs) > 1 and not self._is_sorted:
             gangs = dict(sorted(gangs.items(), key=_growth))
-        return Plan(gangs, nodes or {}, self.wake_at_s, replicas or {}, self._notices)
+        return Plan(gangs, nodes or _NONE, self.wake_at_s, replicas or _NONE, self._notices)
 
 
 NOTHING = Plan()

@@ -101,7 +101,7 @@ class Cluster(ABC):
         if plan.replicas:
             for service, count in plan.replicas.items():
                 self.scale_service(service, count)
-        for job, at_s in plan.notices.items():
+        for job, at_s in plan.notices.items() if plan.notices else ():
             if job.gpus_held and at_s > self._clock._now:
                 job.tell(self._clock._now, at_s)  # type: ignore[attr-defined]
 
@@ -168,7 +168,7 @@ class Cluster(ABC):
                 if not plan.wake_at_s > now_s:
                     raise PlanError(f"wake_at_s={plan.wake_at_s}: must lie in the future (now {now_s:g} s)")
                 self._decision.set(self._round_of(plan.wake_at_s))
-            if plan:
+            if plan.allocations or plan.nodes or plan.replicas or plan.notices:
                 self.num_idle = 0
                 self.apply(plan)
                 self._record_decision(
