@@ -60,7 +60,7 @@ class ClairvoyantPolicy(ScalingPolicy, Protocol):
     """A scaling policy that may have to be told the future, before it is first asked."""
 
     def foresees(self, target: Target) -> str:
-        """What it has to be told of: a metric of a service, `policies.scaling.foresight.DEMAND` of a pool; empty: nothing."""
+        """What it has to be told of: a metric of a service, of a pool `scaling.foresight.DEMAND`; empty: nothing."""
         ...
 
     def reveal(self, times_s: Sequence[float], values: Sequence[float]) -> None:

@@ -73,9 +73,7 @@ def _check_service(plan: ServicePlan, wanted: str) -> None:
         )
 
 
-def _check_pool(
-    name: str, wanted: str, view: ClusterView, services: Sequence[ServicePlan], training_pool: str
-) -> None:
+def _check_pool(name: str, wanted: str, view: ClusterView, services: Sequence[ServicePlan], training_pool: str) -> None:
     if wanted != DEMAND:
         raise ConfigError(
             f"scaling of pool {name!r}: the future {wanted} depends on how it is scaled and can't be revealed; "

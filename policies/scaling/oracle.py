@@ -52,7 +52,8 @@ class Oracle:
     The load must be given, so that knowing it can't go unnoticed: by `values` at `times_s`, by a file at `path` with
     columns `time_s` and `value`, or by whoever runs it (`reveal`). A value stands until the next one, the first also
     before it and the last for ever. It is in what `per_unit` counts (None: of a pool, GPUs). `lead_s` is how long
-    units take to come (None: as the target says, else 300 s); looking is exact, at every change of the load between now and the coming of the next order.
+    units take to come (None: as the target says, else 300 s); looking is exact, at every change of the load between now
+    and the coming of the next order.
     """
 
     knows_future: ClassVar[bool] = True

@@ -10,7 +10,16 @@ from typing import Any
 from policies.errors import PolicyError
 from policies.forecasting import Clairvoyant, Forecaster
 from policies.registry import register, registry
-from policies.scaling.foresight import DEMAND, LEAD_S, capacity_of_unit, decided, effective_max, lead_of, loads, units_of
+from policies.scaling.foresight import (
+    DEMAND,
+    LEAD_S,
+    capacity_of_unit,
+    decided,
+    effective_max,
+    lead_of,
+    loads,
+    units_of,
+)
 from policies.scaling.options import bounded, require, require_bounds, require_metric
 from policies.view import ClusterView, PoolView, Target
 
@@ -24,10 +33,10 @@ class Predictive:
 
     `forecaster` has the name and the options of one of `policies.forecasting`. It is fed with the load as measured:
     `metric`, or where none is given the GPUs that jobs hold or wait for, of a service its requests in flight; a unit
-    takes `per_unit` of it (None: the GPUs of a node). Units ordered now come in `lead_s` (None: as the target says, else
-    300 s), and the next order a period later: what is needed then is what is ordered. Units go only if none of what is forecast until then needs them.
-    With `at_least_now` the load as it is counts too, and alone while there is no forecast; without it nothing changes
-    while there is none.
+    takes `per_unit` of it (None: the GPUs of a node). Units ordered now come in `lead_s` (None: as the target says,
+    else 300 s), and the next order a period later: what is needed then is what is ordered. Units go only if none of
+    what is forecast until then needs them. With `at_least_now` the load as it is counts too, and alone while there is
+    no forecast; without it nothing changes while there is none.
 
     With `refresh_s` forecasts are made that often, for `horizon_s` ahead in steps of `step_s`, and kept; a unit is then
     ordered for the step that begins within the lead. `scales_in` False leaves the way in to others. `max_buffer_frac`

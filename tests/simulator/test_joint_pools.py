@@ -21,9 +21,15 @@ POOLS: Mapping[str, Mapping[str, Any]] = {"dear": {"usd_per_node_h": 30.0}, "che
 def scenario(scaling: Mapping[str, Any], pools: Mapping[str, Any] = POOLS) -> Scenario:
     """Three jobs of a node each, and two pools of different prices that are empty."""
     settings = {
-        **{"allocation": {"name": "fifo"}, "placement": {"name": "consolidate"}, "scaling": scaling},
-        **{"workload": {"name": "synthetic"}, "step_time": {"name": "linear"}, "overheads": {}, "decide": {}},
-        **{"estimates": {"name": "oracle"}, "cluster": {"num_nodes": 0, "min_nodes": 0, "max_nodes": 5}},
+        "allocation": {"name": "fifo"},
+        "placement": {"name": "consolidate"},
+        "scaling": scaling,
+        "workload": {"name": "synthetic"},
+        "cluster": {"num_nodes": 0, "min_nodes": 0, "max_nodes": 5},
+        "step_time": {"name": "linear"},
+        "overheads": {},
+        "estimates": {"name": "oracle"},
+        "decide": {},
         "pools": pools,
     }
     setup = Setup(read_config(settings))
