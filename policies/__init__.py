@@ -10,7 +10,7 @@ from policies.jobs_view import JobsView
 from policies.metrics_view import METRICS, SERVICE_METRICS, MetricsView
 from policies.nodes import Nodes, NodeSize, Space
 from policies.plan import NOTHING, Draft, Gang, Plan
-from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
+from policies.protocols import AllocationPolicy, ClairvoyantPolicy, PlacementPolicy, ScalingPolicy
 from policies.registry import register, registry
 from policies.view import ClusterView, PodSample, PoolView, ServiceView, Target
 
@@ -19,6 +19,7 @@ __all__ = [
     "NOTHING",
     "SERVICE_METRICS",
     "AllocationPolicy",
+    "ClairvoyantPolicy",
     "ClusterView",
     "Controller",
     "Draft",

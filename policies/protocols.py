@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from policies.job import Job, Placement
@@ -40,7 +41,8 @@ class PlacementPolicy(Protocol):
 class ScalingPolicy(Protocol):
     """How many units (nodes, replicas) a target should have. One instance scales one target and may keep state.
 
-    It may say `wants_pods = True`: it looks at the replicas of a service one by one (`ServiceView.pods`).
+    It may say `wants_pods = True`: it looks at the replicas of a service one by one (`ServiceView.pods`). One that
+    says `joins_pools = True` is a `policies.scaling.joint.JointPolicy` too: pools that choose it alike share one.
     """
 
     @property
@@ -50,4 +52,17 @@ class ScalingPolicy(Protocol):
 
     def desired(self, target: Target, view: ClusterView) -> int:
         """The wanted number of units; the controller keeps it within the target's bounds."""
+        ...
+
+
+@runtime_checkable
+class ClairvoyantPolicy(ScalingPolicy, Protocol):
+    """A scaling policy that may have to be told the future, before it is first asked."""
+
+    def foresees(self, target: Target) -> str:
+        """What it has to be told of: a metric of a service, of a pool `scaling.foresight.DEMAND`; empty: nothing."""
+        ...
+
+    def reveal(self, times_s: Sequence[float], values: Sequence[float]) -> None:
+        """The whole true course of that, by ascending time; a value stands until the next one."""
         ...

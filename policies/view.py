@@ -20,6 +20,7 @@ class Target:
     min_units: int
     max_units: int
     usd_per_unit_h: float = 0.0
+    lead_s: float | None = None  # how long a unit takes to come, as a rule; None: not known
     num_ready: int = 0  # take jobs, or requests
     num_starting: int = 0  # asked for, and not yet ready
     num_draining: int = 0  # finish what they have, then go

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from policies import registry
+from policies.scaling.joint import jointly
 from simulator.catalogue import pool_settings
 from simulator.cluster import DecideOptions
 from simulator.errors import ConfigError
@@ -135,9 +136,20 @@ class Setup:
         if not self._services and config.node_scaling.get("name") != STATIC["name"]:
             raise ConfigError("node_scaling is for runs with a service; without one, scaling is that of nodes")
         of = {}
+        alike: list[tuple[Mapping[str, Any], Any, list[str]]] = []  # (settings, the policy they make, of which pools)
         for pool in self._pools:
             own = config.pools.get(pool.name, {}).get("scaling")
-            of[pool.name] = make_policy("scaling", own or of_nodes, f"pools.{pool.name}.scaling" if own else prefix)
+            chosen = own or of_nodes
+            policy = make_policy("scaling", chosen, f"pools.{pool.name}.scaling" if own else prefix)
+            same = next((each for each in alike if each[0] == chosen), None)
+            if same and getattr(policy, "joins_pools", False):
+                same[2].append(pool.name)
+            else:
+                alike.append((chosen, policy, [pool.name]))
+            of[pool.name] = policy
+        for _, policy, names in alike:
+            if len(names) > 1:
+                of |= jointly(policy, names)
         for plan, own in self._services:
             name = plan.spec.name
             if own is None:

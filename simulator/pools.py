@@ -121,6 +121,7 @@ class NodePools:
                 min_units=spec.fewest,
                 max_units=spec.most,
                 usd_per_unit_h=spec.usd_per_node_h,
+                lead_s=spec.provision_s,
             )
             for name, spec in specs.items()
         }

@@ -19,6 +19,7 @@ from simulator.arrivals import Arrivals
 from simulator.clock import Clock
 from simulator.cluster import TICK, DecideOptions
 from simulator.errors import ConfigError, SimulationError
+from simulator.future import reveal
 from simulator.monitor import Monitor, MonitorOptions
 from simulator.overheads import Overheads
 from simulator.pools import NodePools, PoolSpec
@@ -211,7 +212,13 @@ class Simulation:
         view = ClusterView(view_of_jobs, nodes, self._pools.views, views_of(scenario.services, scenario.pools))
         self._speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = (scenario.allocation, scenario.placement, scenario.scaling)
-        controller = Controller(*copy.deepcopy(policies))  # what they remember ends with the run
+        policies = copy.deepcopy(policies)  # what they remember ends with the run
+        controller = Controller(*policies)
+        kept = jobs.take(np.setdiff1d(np.arange(len(jobs)), rejected)) if rejected.size else jobs
+        reveal(
+            policies[2], view, scenario.services, kept, scenario.training_pool, scenario.horizon_s,
+            lambda name: stream(scenario.seed, name),
+        )  # fmt: skip
         self._cluster = SimulatedCluster(
             self._clock, view, controller, table, self._speeds, scenario.overheads, self._recorder, scenario.decide,
             scenario.max_idle_moves,

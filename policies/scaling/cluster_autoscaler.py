@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import ClassVar
 
 import numpy as np
 
@@ -70,6 +71,8 @@ class ClusterAutoscaler:
     number, and it is the last ordered that the cluster cancels. Removals don't fail, so nothing waits after one that
     did.
     """
+
+    joins_pools: ClassVar[bool] = True
 
     expander: Sequence[str] = field(default_factory=lambda: ["least-waste"])
     priorities: Mapping[str, float] = field(default_factory=dict)  # pool -> the larger the better

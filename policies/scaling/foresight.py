@@ -6,12 +6,21 @@ from policies.errors import PolicyError
 from policies.scaling.load import TOTALS, ceil, units_measured
 from policies.view import ClusterView, PoolView, Target
 
+DEMAND = "demand_gpus"  # of a pool: what its jobs would hold if all of them ran at once
+LEAD_S = 300.0  # where nobody says how long units take to come
 Sample = tuple[float, float]  # (when, load)
 
 
 def units_of(load: float, per_unit: float) -> int:
     """How many units a load takes; less than none of it takes none."""
     return max(ceil(load / per_unit), 0)
+
+
+def lead_of(target: Target, lead_s: float | None) -> float:
+    """How long units take to come: as the option says, else as the target does, else `LEAD_S`."""
+    if lead_s is not None:
+        return lead_s
+    return LEAD_S if target.lead_s is None else target.lead_s
 
 
 def decided(count: int, later: int, until_then: int) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import ClassVar
 
 from policies.errors import PolicyError
 from policies.registry import register
@@ -57,6 +58,8 @@ class Karpenter:
     runs there is not moved but ends, so that a replacement may stand empty for as long, and be taken away again.
     A gang is so many pods, each for itself. `WhenEmpty` is what suits jobs that can't be moved.
     """
+
+    joins_pools: ClassVar[bool] = True
 
     consolidation: str = "WhenEmptyOrUnderutilized"
     consolidate_after_s: float = 0.0

@@ -13,9 +13,9 @@ import numpy as np
 
 from policies.errors import PolicyError
 from policies.registry import register
-from policies.scaling.foresight import capacity_of_unit, decided, units_of
+from policies.scaling.foresight import DEMAND, capacity_of_unit, decided, lead_of, units_of
 from policies.scaling.options import bounded, require, require_bounds
-from policies.view import ClusterView, Target
+from policies.view import ClusterView, PoolView, Target
 
 
 def read_series(path: Path) -> tuple[list[float], list[float]]:
@@ -52,7 +52,8 @@ class Oracle:
     The load must be given, so that knowing it can't go unnoticed: by `values` at `times_s`, by a file at `path` with
     columns `time_s` and `value`, or by whoever runs it (`reveal`). A value stands until the next one, the first also
     before it and the last for ever. It is in what `per_unit` counts (None: of a pool, GPUs). `lead_s` is how long
-    units take to come; looking is exact, at every change of the load between now and the coming of the next order.
+    units take to come (None: as the target says, else 300 s); looking is exact, at every change of the load between now
+    and the coming of the next order.
     """
 
     knows_future: ClassVar[bool] = True
@@ -61,7 +62,7 @@ class Oracle:
     times_s: Sequence[float] = field(default_factory=list)
     values: Sequence[float] = field(default_factory=list)
     per_unit: float | None = None
-    lead_s: float = 300.0
+    lead_s: float | None = None
     min_units: int = 0
     max_units: int | None = None
     period_s: float = 60.0
@@ -72,7 +73,7 @@ class Oracle:
         rules = {
             "path": (self.path, not (self.path and len(self.values)), "must not be given beside values"),
             "per_unit": (self.per_unit, self.per_unit is None or self.per_unit > 0, "must be more than 0"),
-            "lead_s": (self.lead_s, self.lead_s >= 0, "must be 0 or more"),
+            "lead_s": (self.lead_s, self.lead_s is None or self.lead_s >= 0, "must be 0 or more"),
             "period_s": (self.period_s, self.period_s > 0, "must be more than 0"),
         }
         require("oracle", rules)
@@ -95,13 +96,19 @@ class Oracle:
             raise PolicyError("oracle: times_s: must ascend")
         self._times_s, self._loads = list(map(float, times_s)), loads
 
+    def foresees(self, target: Target) -> str:
+        """What it has to be told of: the demand of a pool, the requests of a service; nothing where it is told."""
+        if self.path or self._times_s:
+            return ""
+        return DEMAND if isinstance(target, PoolView) else "request_rate_per_s"
+
     def desired(self, target: Target, view: ClusterView) -> int:
         if self.path and not self._times_s:
             self.reveal(*read_series(Path(self.path)))
         if not self._times_s:
             raise PolicyError("oracle: does not know the load: give path, times_s and values, or call reveal")
         per_unit = capacity_of_unit("oracle", target, None, self.per_unit)
-        come_s = view.now_s + self.lead_s
+        come_s = view.now_s + lead_of(target, self.lead_s)
         later = units_of(self._most(come_s, come_s + self.period_s), per_unit)
         until_then = units_of(self._most(view.now_s, come_s), per_unit)
         return bounded(decided(target.num_units, later, until_then), target, self.min_units, self.max_units)

@@ -10,9 +10,18 @@ from typing import Any
 from policies.errors import PolicyError
 from policies.forecasting import Clairvoyant, Forecaster
 from policies.registry import register, registry
-from policies.scaling.foresight import capacity_of_unit, decided, effective_max, loads, units_of
+from policies.scaling.foresight import (
+    DEMAND,
+    LEAD_S,
+    capacity_of_unit,
+    decided,
+    effective_max,
+    lead_of,
+    loads,
+    units_of,
+)
 from policies.scaling.options import bounded, require, require_bounds, require_metric
-from policies.view import ClusterView, Target
+from policies.view import ClusterView, PoolView, Target
 
 _LOOKS = 4  # at the time until new units would be there
 
@@ -24,10 +33,10 @@ class Predictive:
 
     `forecaster` has the name and the options of one of `policies.forecasting`. It is fed with the load as measured:
     `metric`, or where none is given the GPUs that jobs hold or wait for, of a service its requests in flight; a unit
-    takes `per_unit` of it (None: the GPUs of a node). Units ordered now come in `lead_s`, and the next order a period
-    later: what is needed then is what is ordered. Units go only if none of what is forecast until then needs them.
-    With `at_least_now` the load as it is counts too, and alone while there is no forecast; without it nothing changes
-    while there is none.
+    takes `per_unit` of it (None: the GPUs of a node). Units ordered now come in `lead_s` (None: as the target says,
+    else 300 s), and the next order a period later: what is needed then is what is ordered. Units go only if none of
+    what is forecast until then needs them. With `at_least_now` the load as it is counts too, and alone while there is
+    no forecast; without it nothing changes while there is none.
 
     With `refresh_s` forecasts are made that often, for `horizon_s` ahead in steps of `step_s`, and kept; a unit is then
     ordered for the step that begins within the lead. `scales_in` False leaves the way in to others. `max_buffer_frac`
@@ -39,7 +48,7 @@ class Predictive:
 
     forecaster: Mapping[str, Any] = field(default_factory=lambda: {"name": "holt_winters"})
     quantile: float = 0.9
-    lead_s: float = 300.0
+    lead_s: float | None = None
     metric: str | None = None
     per_unit: float | None = None
     at_least_now: bool = True
@@ -61,17 +70,19 @@ class Predictive:
     def __post_init__(self) -> None:
         if self.metric is not None:
             require_metric("predictive", self.metric)
-        seconds = ("lead_s", "refresh_s", "min_history_s")
+        seconds = ("refresh_s", "min_history_s")
         rules = {name: (getattr(self, name), 0 <= getattr(self, name) < math.inf, "must be 0 or more")
                  for name in seconds}  # fmt: skip
         buffer = self.max_buffer_frac
+        lead_s = LEAD_S if self.lead_s is None else self.lead_s
         rules |= {
+            "lead_s": (self.lead_s, 0 <= lead_s < math.inf, "must be 0 or more"),
             "quantile": (self.quantile, 0 < self.quantile < 1, "must lie between 0 and 1, both excluded"),
             "per_unit": (self.per_unit, self.per_unit is None or self.per_unit > 0, "must be more than 0"),
             "step_s": (self.step_s, self.step_s > 0, "must be more than 0"),
             "horizon_s": (
                 self.horizon_s,
-                self.lead_s + self.refresh_s <= self.horizon_s < math.inf,
+                lead_s + self.refresh_s <= self.horizon_s < math.inf,
                 "must not be less than lead_s and refresh_s together",
             ),
             "max_buffer_frac": (buffer, buffer is None or buffer >= 0, "must be 0 or more"),
@@ -89,6 +100,12 @@ class Predictive:
         """Whether its forecaster must be told the true series, by `reveal`."""
         return self._forecaster.knows_future
 
+    def foresees(self, target: Target) -> str:
+        """What a clairvoyant forecaster has to be told of: what others are fed with; others: nothing."""
+        if not self.knows_future:
+            return ""
+        return self.metric or (DEMAND if isinstance(target, PoolView) else "concurrency")
+
     def reveal(self, times_s: Sequence[float], values: Sequence[float]) -> None:
         """Tells a clairvoyant forecaster the whole true series of the load."""
         if not isinstance(self._forecaster, Clairvoyant):
@@ -102,12 +119,13 @@ class Predictive:
             return bounded(count, target, self.min_units, most)
         per_unit = capacity_of_unit("predictive", target, self.metric, self.per_unit)
         floor = units_of(self._seen[1], per_unit) if self.at_least_now else 0
-        come_s = now_s + self.lead_s  # of what is ordered now; the next order's comes a period later
+        lead_s = lead_of(target, self.lead_s)
+        come_s = now_s + lead_s  # of what is ordered now; the next order's comes a period later
         later = self._needed(now_s, [come_s, come_s + self.period_s], per_unit)
         if later is None:
             wanted = floor if self.at_least_now else count
         else:
-            looks = [now_s + self.lead_s * look / _LOOKS for look in range(_LOOKS)]
+            looks = [now_s + lead_s * look / _LOOKS for look in range(_LOOKS)]
             until_then = self._needed(now_s, looks, per_unit) if later < count else later
             wanted = decided(count, max(later, floor), max(until_then or 0, floor))
             most = most if most is None else effective_max(most, later, self.max_buffer_frac)

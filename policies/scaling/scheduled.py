@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from policies.protocols import ScalingPolicy
+from policies.protocols import ClairvoyantPolicy, ScalingPolicy
 from policies.registry import register, registry
 from policies.scaling.options import bounded, made, require
 from policies.view import ClusterView, Target
@@ -76,6 +76,13 @@ class Scheduled:
     @property
     def wants_pods(self) -> bool:
         return bool(getattr(self._inner, "wants_pods", False))
+
+    def foresees(self, target: Target) -> str:
+        return self._inner.foresees(target) if isinstance(self._inner, ClairvoyantPolicy) else ""
+
+    def reveal(self, times_s: Sequence[float], values: Sequence[float]) -> None:
+        assert isinstance(self._inner, ClairvoyantPolicy)
+        self._inner.reveal(times_s, values)
 
     def desired(self, target: Target, view: ClusterView) -> int:
         units = None

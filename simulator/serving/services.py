@@ -56,6 +56,7 @@ def views_of(plans: Sequence[ServicePlan], pools: Sequence[PoolSpec] = ()) -> di
             min_units=plan.spec.fewest,
             max_units=plan.spec.most,
             usd_per_unit_h=_usd_per_gpu_h(plan.spec, pools) * plan.spec.gpus_per_replica,
+            lead_s=plan.spec.startup.cold_s,
         )
         for plan in plans
     }
