@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import json
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +19,18 @@ from simulator.clock import Clock
 from simulator.cluster import TICK, DecideOptions
 from simulator.errors import ConfigError, SimulationError
 from simulator.future import reveal
+from simulator.metrics import json_safe
 from simulator.monitor import Monitor, MonitorOptions
 from simulator.overheads import Overheads
 from simulator.pools import NodePools, PoolSpec
 from simulator.progress import SimJob
 from simulator.records import Recorder
-from simulator.run import Run
+from simulator.run import UNFINISHED, Run
 from simulator.serving.buying import NODES
 from simulator.serving.services import ServicePlan, Services, views_of, with_replicas
 from simulator.simulated_cluster import SimulatedCluster
 from simulator.speeds import Speeds
+from simulator.summary import write_json
 from workloads import JobTable, Linear, StepTimeModel
 from workloads.estimates import make_estimator
 from workloads.options import nearest
@@ -301,8 +302,7 @@ class Simulation:
         if any(self._scenario.overheads.of(name).stall_s for name in self._scenario.jobs.model.names):
             facts["may_stall"] = True
         if why_unfinished and self._folder is not None:
-            text = json.dumps({"why": why_unfinished, **facts}, indent=2)
-            (self._folder / "unfinished.json").write_text(text + "\n")
+            write_json(self._folder / UNFINISHED, json_safe({"why": why_unfinished, **facts}))
         return Run(facts, tables, self._folder, why_unfinished)
 
     def _release_drained(self) -> None:
