@@ -45,10 +45,10 @@ live: $(TORCH)
 	$(BIN)/python -m real_backend validate workload=live_tiny compute=paced profile=auto allocation=fifo,fair_share \
 	  hydra.run.dir=live-demo
 
-# All that a GPU is needed for, in under ten minutes: profile, live runs, report.
+# All that a GPU is needed for, in under ten minutes: profile, live runs, report. DEVICE=cpu rehearses it, in one minute.
 DEVICE ?= cuda
 validate-gpu: $(TORCH)
-	$(BIN)/python -m real_backend validate validation=gpu device=$(DEVICE) allocation=fifo,srtf,fair_share hydra.run.dir=validation-$(DEVICE)
+	$(BIN)/python -m real_backend validate validation=$(if $(filter cpu,$(DEVICE)),gpu_rehearsal,gpu) device=$(DEVICE) allocation=fifo,srtf,fair_share hydra.run.dir=validation-$(DEVICE)
 
 lint: $(TORCH)
 	$(BIN)/ruff check .
