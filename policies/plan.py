@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from policies.view import ClusterView
 
 
-_NONE: Mapping[Any, Any] = MappingProxyType(
-    {}
-)  # one for all: most decisions name nodes, replicas and notices not at all
+_NONE: Mapping[Any, Any] = MappingProxyType({})  # one for all: most decisions name no nodes, replicas, notices
 Gang = tuple[int, Placement]  # what one job is to hold: (GPUs, on which nodes)
 
 

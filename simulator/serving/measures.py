@@ -58,11 +58,8 @@ class Measures:
             return 0.0, 0.0, 0.0, 0.0 if num_failed else 1.0
         of = answers[0] if len(answers) == 1 else Served.concat(answers)
         latency_s = of.finish_s - of.arrival_s
-        in_time = latency_s <= self._objective.latency_s
-        ttft_s = 0.0
-        if self._has_tokens:
-            first_s = of.first_s - of.arrival_s
-            in_time &= first_s <= self._objective.ttft_s
-            ttft_s = float(np.quantile(first_s, 0.99))
+        first_s = of.first_s - of.arrival_s if self._has_tokens else None
+        in_time = self._objective.met(latency_s, first_s)
+        ttft_s = 0.0 if first_s is None else float(np.quantile(first_s, 0.99))
         p50_s, p99_s = np.quantile(latency_s, (0.5, 0.99)).tolist()
         return p50_s, p99_s, ttft_s, float(in_time.sum()) / (len(of) + num_failed)

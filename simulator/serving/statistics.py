@@ -39,6 +39,13 @@ class Objective:
             if not holds:
                 raise ConfigError(f"service.slo.{name}={getattr(self, name)}: {rule}")
 
+    def met(self, latency_s: np.ndarray, ttft_s: np.ndarray | None) -> np.ndarray:
+        """Whether each request was in time; shape (N,). None: answers without tokens."""
+        in_time = latency_s <= self.latency_s
+        if ttft_s is not None:
+            in_time &= ttft_s <= self.ttft_s
+        return in_time
+
 
 class ServiceStatistics:
     """Counts of one service, gathered as requests are answered.
@@ -65,11 +72,10 @@ class ServiceStatistics:
         if not len(served):
             return
         latency_s = served.finish_s - served.arrival_s
-        in_time = latency_s <= self._objective.latency_s
+        ttft_s = served.first_s - served.arrival_s if self.has_tokens else None
+        in_time = self._objective.met(latency_s, ttft_s)
         self.latency.add(latency_s)
-        if self.has_tokens:
-            ttft_s = served.first_s - served.arrival_s
-            in_time &= ttft_s <= self._objective.ttft_s
+        if ttft_s is not None:
             self.ttft.add(ttft_s)
             self.ttft_heat.add(served.arrival_s, ttft_s)
             more = served.output_tokens > 1

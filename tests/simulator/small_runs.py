@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from policies import registry
+from simulator import cluster, simulation
 from simulator.checks import check
+from simulator.errors import SimulationError
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
 from simulator.run import Run
@@ -68,3 +71,16 @@ def steps(run: Run, job: str) -> list[tuple[float, int]]:
 def job(run: Run, name: str) -> pd.Series:
     """A job's row."""
     return run.jobs.set_index("job_id").loc[name]
+
+
+def simulated(case: Scenario) -> Run | None:
+    """The run; None if it rightly gives up on jobs that are preempted before they get anywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulation, "_MAX_FUTILE_STARTS", 50)  # gives up sooner than in life
+        patch.setattr(cluster, "TICK", 64)
+        try:
+            return simulate(case)
+        except SimulationError as error:
+            if "without getting any work done" not in str(error):
+                raise
+            return None

@@ -6,21 +6,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import registry
-from simulator import cluster, simulation
 from simulator.checks import check
 from simulator.cluster import DecideOptions
-from simulator.errors import SimulationError
 from simulator.metrics import summarise
 from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
-from simulator.run import Run
-from simulator.simulation import Scenario, simulate
+from simulator.simulation import Scenario
+from tests.simulator.small_runs import simulated
 from workloads import Amdahl, JobSpec, JobTable, Linear
 from workloads.job_spec import Elasticity
 
@@ -134,19 +131,6 @@ def scenario(given: dict[str, Any]) -> Scenario:
         horizon_s=given["horizon_s"],
         starve_after_s=300.0,
     )
-
-
-def simulated(case: Scenario) -> Run | None:
-    """The run; None if it rightly gives up, as nodes that come and go preempt jobs before they get anywhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation, "_MAX_FUTILE_STARTS", 50)  # gives up sooner than in life
-        patch.setattr(cluster, "TICK", 64)
-        try:
-            return simulate(case)
-        except SimulationError as error:
-            if "without getting any work done" not in str(error):
-                raise
-            return None
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, print_blob=True)

@@ -7,27 +7,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import registry
-from simulator import cluster, simulation
 from simulator.checks import check
 from simulator.cluster import DecideOptions
-from simulator.errors import SimulationError
 from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
-from simulator.run import Run
 from simulator.serving.model import BALANCERS
 from simulator.serving.models import MODELS
 from simulator.serving.outcome import Served
 from simulator.serving.services import ServicePlan
 from simulator.serving.spec import ServiceSpec
 from simulator.serving.startup import Startup
-from simulator.simulation import Scenario, simulate
+from simulator.simulation import Scenario
 from tests.simulator.serving.small_services import Listed, Script, spied
+from tests.simulator.small_runs import simulated
 from workloads import JobSpec, JobTable
 from workloads.serving.batch_times import BatchTimes
 from workloads.serving.llm_times import LlmTimes
@@ -167,19 +164,6 @@ def scenario(given: dict[str, Any]) -> Scenario:
         starve_after_s=100.0,
         seed=given["seed"],
     )
-
-
-def simulated(case: Scenario) -> Run | None:
-    """The run; None if it rightly gives up on jobs that are preempted before they get anywhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation, "_MAX_FUTILE_STARTS", 50)  # gives up sooner than in life
-        patch.setattr(cluster, "TICK", 64)
-        try:
-            return simulate(case)
-        except SimulationError as error:
-            if "without getting any work done" not in str(error):
-                raise
-            return None
 
 
 @settings(max_examples=120, deadline=None, derandomize=True, print_blob=True)
