@@ -36,6 +36,8 @@ class Target:
 class PoolView(Target):
     """A node pool: its units are nodes of one size and price."""
 
+    num_without_gpus: int = 0  # of those ready: have joined the cluster, and don't offer their GPUs yet
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSample:

@@ -13,6 +13,7 @@ from real_backend.journal import Entry, Journal
 from real_backend.providers import Provider
 from real_backend.wall_clock import WallClock
 from simulator.pools import Node, NodePools, PoolSpec
+from simulator.pools.node import DRAINED, FAILED
 
 _LOOK_AGAIN_S = 0.1
 
@@ -47,8 +48,8 @@ class LivePools(NodePools):
         self._names: dict[int, str] = {}  # by number
         self._agents: dict[int, str] = {}  # by index
         self.failures: list[str] = []
-        rngs = {name: np.random.default_rng(0) for name in specs}  # nothing is drawn: time is real
-        super().__init__(clock, nodes, specs, rngs, on_change, on_timeout)
+        nothing = np.random.default_rng(0)  # is drawn: time is real
+        super().__init__(clock, nodes, specs, lambda purpose: nothing, on_change, on_timeout)
 
     def agent_of(self, index: int) -> str:
         """The name of the agent behind a node of the view."""
@@ -90,7 +91,7 @@ class LivePools(NodePools):
         else:
             self._starting[node.pool.name].remove(node)
             view.num_starting -= 1
-        self._end(node)
+        self._end(node, FAILED)
         self._provider.delete(name)
         self.failures.append(f"node {name} was lost at {self._clock.now:.1f} s")
         if not was_draining:
@@ -104,7 +105,7 @@ class LivePools(NodePools):
             return
         self._starting[node.pool.name].remove(node)
         self.views[node.pool.name].num_starting -= 1
-        self._end(node)
+        self._end(node, FAILED)
         self.failures.append(f"node {name} did not come: {why}")
         self._on_change()
 
@@ -117,6 +118,7 @@ class LivePools(NodePools):
 
     def _order(self, name: str) -> Node:
         node = super()._order(name)
+        node.launched_s = node.ordered_s  # what a provider does until an agent joins isn't known: it is billed
         self._names[node.number] = self._first.pop(0) if self._first else f"node{node.number}"
         self._journal.write(
             "ordered", node=node.number, pool=name, name=self._names[node.number], time_s=node.ordered_s
@@ -139,8 +141,8 @@ class LivePools(NodePools):
         super()._undrain(node)
         self._journal.write("undrained", node=node.number, time_s=self._clock.now)
 
-    def _terminate(self, node: Node) -> None:
-        self._end(node)
+    def _terminate(self, node: Node, end: str) -> None:
+        self._end(node, end)
         self._dismiss(self._names[node.number])
 
     def _dismiss(self, name: str) -> None:
@@ -152,8 +154,8 @@ class LivePools(NodePools):
         self._fleet.dismiss(name)
         self._provider.delete(name)
 
-    def _end(self, node: Node) -> None:
-        node.terminated_s = self._clock.now
+    def _end(self, node: Node, end: str) -> None:
+        node.terminated_s, node.end = self._clock.now, end
         self._journal.write("terminated", node=node.number, time_s=node.terminated_s)
 
     def _is_here(self, node: Node) -> bool:
@@ -166,7 +168,8 @@ class LivePools(NodePools):
             kind, now_s = entry["entry"], entry.get("time_s", 0.0)
             if kind == "ordered":
                 node = self._order(entry["pool"])
-                node.ordered_s, self._names[node.number] = now_s, entry["name"]
+                node.ordered_s = node.launched_s = now_s
+                self._names[node.number] = entry["name"]
             elif kind == "ready":
                 node = self.log[entry["node"]]
                 self._names[node.number] = entry["name"]
@@ -193,7 +196,7 @@ class LivePools(NodePools):
         else:
             self._starting[node.pool.name].remove(node)
             view.num_starting -= 1
-        node.terminated_s = now_s
+        node.terminated_s, node.end = now_s, DRAINED
 
 
 class _Silent(Journal):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from simulator.fairness import finish_time_fairness
 from simulator.moves import Moves, Stays, dot
-from simulator.node_use import NodeUse
+from simulator.node_use import NODE_COLUMNS, NodeUse
 from simulator.run import Run
-from simulator.serving.summary import Replicas, bought_usd, busy_gpu_s, summarise_routed, summarise_services
+from simulator.serving.summary import Replicas, bought_usd, busy_fracs, summarise_routed, summarise_services
 from simulator.timeline import Timeline
 
 HOUR_S = 3600.0
@@ -21,7 +22,6 @@ _JOB_COLUMNS = (
     *("submit_s", "start_s", "finish_s", "state", "duration_s", "num_gpus", "max_gpus", "deadline_s"),
     *("held_gpu_s", "overhead_gpu_s", "lost_work_s", "gpu_utilisation_frac", "num_preemptions", "num_rescales"),
 )
-_NODE_COLUMNS = ("node", "num_gpus", "ordered_s", "ready_s", "terminated_s", "usd_per_node_h")
 
 
 def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float = 0.0) -> dict[str, Any]:
@@ -44,10 +44,15 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
     | fragmentation_frac | share of the GPU time not held that lies on partly held nodes |
     | overhead_gpu_h | GPU time held in moves: checkpoint, restart, restore |
     | lost_gpu_h | work lost in preemptions, at the GPUs asked for |
-    | cost_usd | price × time from order to termination of each node, by the second, and cost_bought_usd |
+    | cost_usd | the bills of all nodes from launch to termination, by their providers' rules, and cost_bought_usd |
     | cost_startup_usd, cost_busy_usd, cost_idle_usd | its parts: before ready, held, ready but not held |
-    | cost_bought_usd | paid for services by the second, the request or the token; no part of the others |
+    | cost_warm_usd, cost_rounding_usd | more of them: stopped in the warm pool, billed beyond its end |
+    | cost_bought_usd | the last: paid for services by the second, the request or the token |
+    | cost_on_demand_usd, cost_spot_usd, cost_committed_usd | the bills of nodes, by how they are bought |
+    | cost_overhead_usd, cost_lost_usd | of cost_busy_usd: GPUs held in moves; for work that was lost |
     | cost_training_usd, cost_serving_usd | GPUs held by jobs; by replicas of services, or bought for them |
+    | energy_kwh | of the GPUs, see `NodeUse.energy_kwh`; None where their power isn't known |
+    | num_nodes_failed, _reclaimed, _stock_out | nodes that went, or did not come, so |
     | queue_length_mean, _max | jobs that wait, over the time from 0 to the end |
     | services | by name, see `simulator.serving.summary` |
     | routed | by name of services with sites, likewise |
@@ -57,12 +62,17 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
         warmup_s: jobs submitted before are left out of the statistics of jobs (GPUs, queue and cost stay whole).
     """
     jobs = run.columns("jobs", *_JOB_COLUMNS)
-    nodes = run.columns("nodes", *_NODE_COLUMNS)
+    nodes = run.columns("nodes", *NODE_COLUMNS, "end")
     moves, end_s = Moves.of(run), float(run.facts["end_s"])
     timeline = Timeline.build(jobs, nodes, moves, end_s)
     use, replicas = NodeUse.build(nodes, moves, Stays.of(run), end_s), Replicas.of(run)
     num_jobs = len(jobs["state"])
     services = summarise_services(run, replicas, use, num_jobs)
+    busy_frac = busy_fracs(run, services)
+    gpus = _Gpus(
+        np.append(jobs["held_gpu_s"], replicas.held_gpu_s),
+        np.append(jobs["gpu_utilisation_frac"], [busy_frac[name] for name in replicas.service.tolist()]),
+    )
     is_measured = (jobs["submit_s"] >= warmup_s) & (jobs["state"] != "not_submitted")
     measured = _take(jobs, is_measured)
     summary = {
@@ -73,11 +83,11 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
         **_fairness(measured, timeline),
         **_deadlines(measured, end_s),
         **_whole_run(jobs, timeline),
-        **_gpus_and_cost(jobs, use, float(replicas.held_gpu_s.sum()), busy_gpu_s(run, services)),
+        **_gpus_and_cost(jobs, use, gpus),
         "cost_bought_usd": bought_usd(services),
-        "cost_training_usd": float(use.held_usd(np.append(jobs["held_gpu_s"], replicas.held_gpu_s))[:num_jobs].sum()),
         "cost_serving_usd": sum(of["cost_usd"] for of in services.values()),
         **_moves(jobs),
+        **_nodes(nodes),
         "num_decisions": run.facts.get("num_decisions"),
         "workload_hash": _workload_hash(jobs),
         "notes": list(run.facts.get("notes", [])),
@@ -169,23 +179,44 @@ def _whole_run(jobs: Mapping[str, np.ndarray], timeline: Timeline) -> dict[str, 
     }
 
 
-def _gpus_and_cost(
-    jobs: Mapping[str, np.ndarray], use: NodeUse, serving_gpu_s: float, serving_busy_gpu_s: float
-) -> dict[str, Any]:
-    held_gpu_s = float(jobs["held_gpu_s"].sum()) + serving_gpu_s
-    busy_gpu_s = dot(jobs["held_gpu_s"], jobs["gpu_utilisation_frac"]) + serving_busy_gpu_s
-    num_finished = (jobs["state"] == "finished").sum()
+@dataclass(frozen=True)
+class _Gpus:
+    """What jobs and replicas held, by their numbers in allocations, and how busy they kept it; shape (J,)."""
+
+    held_s: np.ndarray
+    busy_frac: np.ndarray
+
+    @property
+    def busy_s(self) -> float:
+        return dot(self.held_s, self.busy_frac)
+
+
+def _gpus_and_cost(jobs: Mapping[str, np.ndarray], use: NodeUse, gpus: _Gpus) -> dict[str, Any]:
+    held_gpu_s, ready_gpu_s = float(gpus.held_s.sum()), use.ready_gpu_s.sum()
+    cost = use.cost(held_gpu_s)
+    num_jobs, num_finished = len(jobs["state"]), (jobs["state"] == "finished").sum()
+    usd = use.held_usd(gpus.held_s)[:num_jobs]
+    usd_per_gpu_s = np.divide(usd, jobs["held_gpu_s"], out=np.zeros(num_jobs), where=jobs["held_gpu_s"] > 0)
     return {
-        "gpu_allocation_frac": _ratio(held_gpu_s, use.ready_gpu_s.sum()),
-        "gpu_utilisation_frac": _ratio(busy_gpu_s, use.ready_gpu_s.sum()),
+        "gpu_allocation_frac": _ratio(held_gpu_s, ready_gpu_s),
+        "gpu_utilisation_frac": _ratio(gpus.busy_s, ready_gpu_s),
         "fragmentation_frac": use.fragmentation_frac(),
-        "gpu_ready_h": use.ready_gpu_s.sum() / HOUR_S,
+        "gpu_ready_h": ready_gpu_s / HOUR_S,
         "gpu_held_h": held_gpu_s / HOUR_S,
         "node_billed_h": use.billed_s.sum() / HOUR_S,
         "num_nodes_ordered": len(use.billed_s),
-        **use.cost(held_gpu_s),
-        "cost_per_job_usd": _ratio(dot(use.billed_s, use.usd_per_s), num_finished),
+        **cost,
+        "cost_overhead_usd": dot(jobs["overhead_gpu_s"], usd_per_gpu_s),
+        "cost_lost_usd": dot(jobs["lost_work_s"] * jobs["num_gpus"], usd_per_gpu_s),
+        "cost_per_job_usd": _ratio(cost["cost_usd"], num_finished),
+        "cost_training_usd": float(usd.sum()),
+        "energy_kwh": use.energy_kwh(gpus.busy_frac, gpus.busy_s),
     }
+
+
+def _nodes(nodes: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """How nodes ended that did not go by a plan."""
+    return {f"num_nodes_{end}": int((nodes["end"] == end).sum()) for end in ("failed", "reclaimed", "stock_out")}
 
 
 def _moves(jobs: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -130,14 +130,20 @@ class Recorder:
         self._rescales[row] = job.num_rescales
         self._lost_s[row] = job.lost_s
 
-    def close(self, nodes: Sequence[Node]) -> dict[str, pa.Table]:
-        """Writes what is left; the tables by name where no folder is given, else none."""
+    def close(
+        self, nodes: Sequence[Node], bill_of: Callable[[Node], tuple[float, float, float]]
+    ) -> dict[str, pa.Table]:
+        """Writes what is left; the tables by name where no folder is given, else none.
+
+        Args:
+            bill_of: (seconds billed, USD, of which in the warm pool) of a node.
+        """
         tables = {
             "allocations": self.allocations.close(),
             "decisions": self.decisions.close(),
             "metrics": self.metrics.close(),
             "jobs": self._keep("jobs", self._jobs_table()),
-            "nodes": self._keep("nodes", _nodes_table(nodes)),
+            "nodes": self._keep("nodes", _nodes_table(nodes, bill_of)),
         }
         return {name: table for name, table in tables.items() if table is not None}
 
@@ -175,16 +181,26 @@ class Recorder:
         return pa.table(columns)
 
 
-def _nodes_table(nodes: Sequence[Node]) -> pa.Table:
+def _nodes_table(nodes: Sequence[Node], bill_of: Callable[[Node], tuple[float, float, float]]) -> pa.Table:
+    bills = np.array([bill_of(node) for node in nodes], np.float64).reshape(-1, 3)
     return pa.table(
         {
             "node": pa.array([node.index for node in nodes], pa.int32()),  # as in allocations; -1: never ready
             "pool": pa.array([node.pool.name for node in nodes], pa.string()),
+            "purchase": pa.array([node.pool.purchase for node in nodes], pa.string()),
             "num_gpus": pa.array([node.pool.gpus_per_node for node in nodes], pa.int32()),
             "ordered_s": pa.array([node.ordered_s for node in nodes], pa.float64()),
+            "launched_s": pa.array([node.launched_s for node in nodes], pa.float64()),  # billed from then on
+            "warm_s": pa.array([node.warm_s for node in nodes], pa.float64()),  # waits in the warm pool from then on
             "ready_s": pa.array([node.ready_s for node in nodes], pa.float64()),
             "drain_s": pa.array([node.drain_s for node in nodes], pa.float64()),
             "terminated_s": pa.array([node.terminated_s for node in nodes], pa.float64()),
+            "end": pa.array([node.end for node in nodes], pa.string()),
             "usd_per_node_h": pa.array([node.pool.usd_per_node_h for node in nodes], pa.float64()),
+            "billed_s": bills[:, 0],  # without the time in the warm pool
+            "cost_usd": bills[:, 1],
+            "cost_warm_usd": bills[:, 2],  # part of it
+            "gpu_idle_w": pa.array([node.pool.gpu_idle_w for node in nodes], pa.float64()),
+            "gpu_peak_w": pa.array([node.pool.gpu_peak_w for node in nodes], pa.float64()),
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 from policies import ClusterView, Controller, Placement
@@ -130,12 +131,24 @@ class SimulatedCluster(Cluster):
             if job.finish_s < math.inf:
                 heappush(self._finishes, (job.finish_s, pushed, job))
         else:
-            job.preempt(now_s, self._table.checkpoint_interval_s[job.row], costs)
-            self._pending.add(job)
-            self.num_running -= 1
+            self._take_all(job, costs)
         self._book_gang(job, gpus, placement)
         self._record_allocation((now_s, job.record, gpus, job.rate, pause_s, job.left_s))
         self._record_placement(placement)
+
+    def lose(self, job: SimJob) -> None:
+        """Takes all GPUs from a job whose node went, with the work that it had not saved."""
+        job.settle(self._clock._now)
+        self._take_all(job, replace(self._costs[self._table.model.codes[job.row]], preempt="lose"))
+        self._book_gang(job, 0, ())
+        self._record_allocation((self._clock._now, job.record, 0, job.rate, 0.0, job.left_s))
+        self._record_placement(())
+        self.num_idle = 0
+
+    def _take_all(self, job: SimJob, costs: MoveCosts) -> None:
+        job.preempt(self._clock._now, self._table.checkpoint_interval_s[job.row], costs)
+        self._pending.add(job)
+        self.num_running -= 1
 
     # ---- replicas of services
     def submit_replica(self, replica: SimJob) -> None:

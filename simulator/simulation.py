@@ -23,6 +23,7 @@ from simulator.metrics import json_safe
 from simulator.monitor import Monitor, MonitorOptions
 from simulator.overheads import Overheads
 from simulator.pools import NodePools, PoolSpec
+from simulator.pools.faults import FaultInjector
 from simulator.progress import SimJob
 from simulator.records import Recorder
 from simulator.run import UNFINISHED, Run
@@ -205,10 +206,12 @@ class Simulation:
             self._clock,
             nodes,
             specs,
-            {name: stream(scenario.seed, f"provision {name}") for name in specs},
+            lambda name: stream(scenario.seed, name),
             on_change=lambda: self._cluster.request_decision(),
             on_timeout=self._evict,
             on_drain=lambda node: self._services.move_off(node),
+            on_notice=self._warn,
+            on_lost=self._lose,
         )
         view = ClusterView(view_of_jobs, nodes, self._pools.views, views_of(scenario.services, scenario.pools))
         self._speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
@@ -231,6 +234,7 @@ class Simulation:
         self._cluster.on_idle = self._on_idle
         self._cluster.on_tick = self._on_tick
         self._view, self._nodes = view, nodes
+        FaultInjector(self._clock, self._pools, specs, lambda name: stream(scenario.seed, name))
         delay_s = scenario.monitor.delay_s
         self._services = Services(
             scenario.services, len(jobs), self._clock, self._cluster, view_of_jobs, view.services, view.metrics,
@@ -280,7 +284,7 @@ class Simulation:
         starving = [job.job_id for job in self._view.pending if not job.is_replica]
         self._cluster.book_unfinished()
         self._pools.close(end_s)
-        tables = {**self._recorder.close(self._pools.log), **self._services.close(end_s)}
+        tables = {**self._recorder.close(self._pools.log, self._pools.bill_of), **self._services.close(end_s)}
         if starving and not why_unfinished and self._scenario.horizon_s == math.inf:
             shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
             self._notes.append(
@@ -372,19 +376,33 @@ class Simulation:
         return any(job.nodes for job in self._view.jobs if job.is_running)
 
     def _evict(self, index: int) -> None:
-        """Preempts what still runs on a node whose drain has timed out (pooled: the latest, until the rest fits)."""
-        running: list[SimJob] = [job for job in self._view.jobs if job.is_running]  # type: ignore[misc]
-        if any(job.nodes for job in running):
-            victims = [job for job in running if any(node == index for node, _ in job.nodes)]
-        else:
-            others = sum(node.pool.gpus_per_node for node in self._pools.draining if node.index != index)
-            excess, victims = self._cluster.held_gpus - self._nodes.capacity_gpus - others, []
-            while excess > 0:
-                victims.append(running.pop())
-                excess -= victims[-1].gpus_held
-        for job in victims:
+        """Preempts what still runs on a node whose drain has timed out."""
+        for job in self._on_node(index):
             self._cluster.preempt(job)
         self._cluster.request_decision()
+
+    def _lose(self, index: int) -> None:
+        """A node went, with what its jobs had not saved."""
+        for job in self._on_node(index):
+            self._cluster.lose(job)
+
+    def _warn(self, index: int, at_s: float) -> None:
+        """A node will go: what runs there may save, as far as the time allows."""
+        now_s = self._clock._now
+        for job in self._on_node(index):
+            job.tell(now_s, at_s)
+
+    def _on_node(self, index: int) -> list[SimJob]:
+        """The jobs on a node; where placement is pooled the latest, so many that without it the rest fits."""
+        running: list[SimJob] = [job for job in self._view.jobs if job.is_running]  # type: ignore[misc]
+        if any(job.nodes for job in running):
+            return [job for job in running if any(node == index for node, _ in job.nodes)]
+        others = sum(node.pool.gpus_per_node for node in self._pools.draining if node.index != index)
+        excess, victims = self._cluster.held_gpus - self._nodes.capacity_gpus - others, []
+        while excess > 0:
+            victims.append(running.pop())
+            excess -= victims[-1].gpus_held
+        return victims
 
     def _describe_unscalable(self) -> list[str]:
         """Of pools and services that a policy is to scale, but that are as small and as large as they may be."""

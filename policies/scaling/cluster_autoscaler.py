@@ -66,6 +66,9 @@ class ClusterAutoscaler:
     nodes added or `delay_after_delete_s` of nodes removed, and with at most `max_parallel` going at once, of which
     `max_drain` that still run something. Never below the pool's least number.
 
+    A node that has joined and doesn't offer its GPUs yet counts as on its way with `waits_for_gpus`, the autoscaler's
+    own remedy (utils/gpu); without, as where the node's label is missing, it is none, and more are ordered.
+
     What can't be said here: which node goes. The number is what a plan has, and the cluster drains the emptiest. A gang
     is so many pods, each for itself; an elastic job waits for what it asks for. Nodes that hang are taken off the
     number, and it is the last ordered that the cluster cancels. Removals don't fail, so nothing waits after one that
@@ -89,6 +92,7 @@ class ClusterAutoscaler:
     delay_after_delete_s: float = 0.0
     max_parallel: int = 10
     max_drain: int = 1
+    waits_for_gpus: bool = True
     min_units: int = 0
     max_units: int | None = None
     seed: int = 0  # of what is drawn where expanders tie
@@ -143,7 +147,7 @@ class ClusterAutoscaler:
             sizes = {pool.name: node_size(view, pool) for pool in pools}
             largest = max(sizes.values(), key=lambda size: size.num_gpus)
             rooms = rooms_of(view, sizes)
-            upcoming = [room for pool in pools for room in coming(pool, sizes[pool.name])]
+            upcoming = [room for pool in pools for room in coming(pool, sizes[pool.name], self.waits_for_gpus)]
             left = first_fit(chain.from_iterable(self._waiting.gangs(view, largest)), rooms + upcoming)
             self._seen = _Seen(state, rooms, left, oldest(left), sizes)
         return self._seen

@@ -170,13 +170,14 @@ def state_of(view: ClusterView, pools: Iterable[PoolView]) -> Hashable:
     """
     changed_s = view.jobs.last_change_s
     last_s = float(changed_s.max()) if changed_s.size else -math.inf
-    counts = tuple((pool.num_ready, pool.num_starting, pool.num_draining) for pool in pools)
+    counts = tuple((pool.num_ready, pool.num_starting, pool.num_draining, pool.num_without_gpus) for pool in pools)
     return len(view.jobs), last_s, last_s >= view.now_s and view.now_s, view.nodes.open_mask, counts
 
 
-def coming(target: PoolView, size: NodeSize) -> list[Room]:
-    """The nodes of a pool that are on their way, empty."""
-    return [Room.empty(size, pool=target.name) for _ in range(target.num_starting)]
+def coming(target: PoolView, size: NodeSize, waits_for_gpus: bool = True) -> list[Room]:
+    """The nodes of a pool that are on their way, empty; with `waits_for_gpus` also those that have joined without."""
+    count = target.num_starting + target.num_without_gpus * waits_for_gpus
+    return [Room.empty(size, pool=target.name) for _ in range(count)]
 
 
 def _pod(job: Job, gpus: int) -> Pod:

@@ -91,6 +91,8 @@ class Offer:
             "memory_gib_per_node": self.memory_gib,
             "network_gib_per_s": self.network_gib_per_s,
             "gpu_type": self.gpu_type,
+            "gpu_idle_w": self.gpu_idle_w,
+            "gpu_peak_w": self.gpu_peak_w,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -101,7 +103,12 @@ class Offer:
             ConfigError: as `usd_per_h`.
         """
         source = f"{self.id} {purchase}, {self.as_of.isoformat()}"
-        return {"usd_per_node_h": self.usd_per_h(purchase), "price_source": source}
+        return {
+            "usd_per_node_h": self.usd_per_h(purchase),
+            "price_source": source,
+            "billing_granularity_s": self.billing_granularity_s or 0.0,
+            "billing_minimum_s": self.billing_minimum_s or 0.0,
+        }
 
     def pool_fields(self, purchase: str = ON_DEMAND) -> dict[str, Any]:
         """All that it settles of a `PoolSpec`.

@@ -5,17 +5,21 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator.catalogue.catalogue import Catalogue, load_catalogue
-from simulator.catalogue.offer import MAX_AGE_DAYS, ON_DEMAND, check_purchase, is_stale
+from simulator.catalogue.offer import MAX_AGE_DAYS, ON_DEMAND, Offer, check_purchase, is_stale
 from simulator.errors import ConfigError
-from simulator.pools import PoolSpec
 
-CHOICE = {"instance": "", "purchase": ON_DEMAND, "catalogue": ""}  # settings of a pool that no PoolSpec has
+if TYPE_CHECKING:
+    from simulator.pools import PoolSpec
+
+NOTICE_S = {"aws": 120.0, "gcp": 30.0, "azure": 30.0}  # 2 min, 30 s, at least 30 s (as of autumn 2026)
+CHOICE = {"instance": "", "catalogue": ""}  # settings of a pool that no PoolSpec has
 OF_INSTANCE = (  # fields that an instance settles
     *("gpus_per_node", "cpus_per_node", "memory_gib_per_node", "network_gib_per_s"),
     *("gpu_type", "usd_per_node_h", "price_source"),
+    *("billing_granularity_s", "billing_minimum_s", "gpu_idle_w", "gpu_peak_w"),
 )
 
 
@@ -25,7 +29,7 @@ def pool_settings(settings: Mapping[str, Any], catalogue: Catalogue | None = Non
     | setting | means |
     |---|---|
     | `instance` | an offer, PROVIDER/REGION/INSTANCE_TYPE; empty: none, all is set by hand |
-    | `purchase` | how it is bought: on_demand, spot, committed_1y, committed_3y |
+    | `purchase` | how it is bought: on_demand, spot, committed_1y, committed_3y; settles its price |
     | `catalogue` | a table of one's own, over the shipped one |
     | any other | goes before what the offer says; None: isn't set |
 
@@ -38,18 +42,18 @@ def pool_settings(settings: Mapping[str, Any], catalogue: Catalogue | None = Non
     """
     chosen = {name: settings.get(name) or default for name, default in CHOICE.items()}
     by_hand = {name: value for name, value in settings.items() if name not in CHOICE and value is not None}
+    purchase = str(by_hand.get("purchase") or ON_DEMAND)
     if not chosen["instance"]:
-        for name in ("purchase", "catalogue"):
-            if chosen[name] != CHOICE[name]:
-                raise ConfigError(f"cluster.{name}={chosen[name]}: is of an instance; set cluster.instance")
+        if chosen["catalogue"]:
+            raise ConfigError(f"cluster.catalogue={chosen['catalogue']}: is of an instance; set cluster.instance")
         return by_hand
     known = load_catalogue(chosen["catalogue"] or None) if catalogue is None else catalogue
     try:
         offer = known.get(str(chosen["instance"]))
-        check_purchase(chosen["purchase"])
+        check_purchase(purchase)
         if "usd_per_node_h" in by_hand:
             return {**offer.size_fields(), "price_source": "set by hand", **by_hand}
-        found = offer.pool_fields(chosen["purchase"])
+        found = offer.pool_fields(purchase)
     except ConfigError as error:
         raise ConfigError(f"cluster.{error}") from None
     given = by_hand.get("gpus_per_node", offer.gpus)
@@ -58,7 +62,20 @@ def pool_settings(settings: Mapping[str, Any], catalogue: Catalogue | None = Non
             f"cluster.gpus_per_node={given}: {offer.id} has {offer.gpus}, and its price is for all of them; "
             f"set cluster.usd_per_node_h too, or leave it out"
         )
-    return {**found, **by_hand}
+    return {**found, **by_hand, **_notice(offer, by_hand)}
+
+
+def _notice(offer: Offer, by_hand: Mapping[str, Any]) -> dict[str, Any]:
+    """The notice that the offer's provider gives before it reclaims a spot machine, unless it is set by hand."""
+    spot = by_hand.get("spot") or {}
+    if (
+        by_hand.get("purchase") != "spot"
+        or offer.provider not in NOTICE_S
+        or not isinstance(spot, Mapping)
+        or spot.get("notice_s") is not None
+    ):
+        return {}
+    return {"spot": {**spot, "notice_s": NOTICE_S[offer.provider]}}
 
 
 def price_notes(pools: Iterable[PoolSpec], today: datetime.date) -> list[str]:

@@ -106,18 +106,18 @@ def summarise_routed(facts: Mapping[str, Any], services: Mapping[str, Any]) -> d
     return summaries
 
 
-def busy_gpu_s(run: Run, summaries: Mapping[str, Any]) -> float:
-    """GPU time in which replicas served a request, as it was sampled."""
+def busy_fracs(run: Run, summaries: Mapping[str, Any]) -> dict[str, float]:
+    """By service, the share of the time in which ready replicas served a request, as it was sampled."""
     if not summaries:
-        return 0.0
+        return {}
     samples = run.columns("service_metrics", "service", "num_ready", "gpu_utilisation_frac")
-    total = 0.0
-    for index, of in enumerate(summaries.values()):
+    fracs = {}
+    for index, name in enumerate(summaries):
         mine = samples["service"] == index
         ready = samples["num_ready"][mine]
         busy = float((ready * samples["gpu_utilisation_frac"][mine]).sum())
-        total += HOUR_S * of["gpu_held_h"] * busy / max(1.0, float(ready.sum()))
-    return total
+        fracs[name] = busy / max(1.0, float(ready.sum()))
+    return fracs
 
 
 def _most_at_once(begin_s: np.ndarray, end_s: np.ndarray) -> int:

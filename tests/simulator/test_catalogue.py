@@ -240,6 +240,7 @@ def test_a_pool_takes_its_size_and_price_from_an_offer() -> None:
     assert spec == PoolSpec(
         num_nodes=3, gpus_per_node=8, cpus_per_node=96, memory_gib_per_node=1152, network_gib_per_s=46.6,
         gpu_type="A100-40GB", usd_per_node_h=21.957642, price_source=f"{P4D} on_demand, 2026-07-20",
+        billing_granularity_s=1.0, billing_minimum_s=60.0, gpu_peak_w=400.0,
     )  # fmt: skip
 
 
@@ -264,15 +265,13 @@ def test_what_is_set_by_hand_goes_first_and_none_is_not_set() -> None:
 
 
 def test_without_an_instance_settings_stay_as_they_are() -> None:
-    assert pool_settings({"instance": "", "purchase": "on_demand", "num_nodes": 2, "gpus_per_node": None}) == {
-        "num_nodes": 2
-    }
+    given = {"instance": "", "purchase": "on_demand", "num_nodes": 2, "gpus_per_node": None}
+    assert pool_settings(given) == {"purchase": "on_demand", "num_nodes": 2}
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"purchase": "spot"}, "cluster.purchase=spot: is of an instance; set cluster.instance"),
         ({"catalogue": "x.csv"}, "cluster.catalogue=x.csv: is of an instance; set cluster.instance"),
         ({"instance": "p4d.24xlarge"}, f"cluster.instance=p4d.24xlarge: no such offer among 38; did you mean {P4D}"),
         ({"instance": P4D, "purchase": "sopt"}, "cluster.purchase=sopt: unknown way of buying; did you mean spot"),

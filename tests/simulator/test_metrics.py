@@ -152,19 +152,32 @@ def test_cost_of_start_up_and_of_pools_with_different_prices(three_jobs: JobTabl
         {
             "node": pa.array([0, 1, -1], pa.int32()),
             "num_gpus": pa.array([4, 4, 4], pa.int32()),
-            "ordered_s": [0.0, 0.0, 500.0],
+            "purchase": ["on_demand", "spot", "spot"],
+            "launched_s": [0.0, 0.0, 500.0],
+            "warm_s": [math.inf, math.inf, math.inf],
             "ready_s": [0.0, 300.0, math.inf],
             "terminated_s": [1000.0, 1000.0, 550.0],
+            "end": ["still_there", "still_there", "cancelled"],
             "usd_per_node_h": [36.0, 72.0, 72.0],
+            "billed_s": [1000.0, 1000.0, 60.0],  # of the third a minute at least
+            "cost_usd": [10.0, 20.0, 1.2],
+            "cost_warm_usd": [0.0, 0.0, 0.0],
+            "gpu_idle_w": [50.0, 50.0, 50.0],
+            "gpu_peak_w": [350.0, 350.0, 350.0],
         }
     )
     summary = summarise(Run({"end_s": 1000.0}, tables))
-    assert summary["cost_usd"] == pytest.approx(10 + 20 + 1)
+    assert summary["cost_usd"] == pytest.approx(10 + 20 + 1.2)
+    assert summary["cost_on_demand_usd"] == pytest.approx(10)
+    assert summary["cost_spot_usd"] == pytest.approx(21.2)
     assert summary["cost_startup_usd"] == pytest.approx(6 + 1)
+    assert summary["cost_rounding_usd"] == pytest.approx(0.2)
     assert summary["cost_busy_usd"] == pytest.approx(0.50)  # half a node for 100 s
     assert summary["cost_idle_usd"] == pytest.approx(31 - 7 - 0.50)
     assert summary["gpu_allocation_frac"] == pytest.approx(200 / (4000 + 2800))
-    assert summary["node_billed_h"] == pytest.approx(2050 / 3600)
+    assert summary["node_billed_h"] == pytest.approx(2060 / 3600)
+    on_gpu_s, busy_gpu_s = 4 * 2050, 200 * 0.5  # A keeps its GPUs half busy
+    assert summary["energy_kwh"] == pytest.approx((on_gpu_s * 50 + busy_gpu_s * 300) / 3.6e6)
 
 
 def test_preemptions_rescales_and_lost_work(three_jobs: JobTable) -> None:
