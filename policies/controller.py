@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from policies.plan import NOTHING, Draft, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
 from policies.view import ClusterView
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    nodes: dict[str, int] = field(default_factory=dict)  # by pool
+    replicas: dict[str, int] = field(default_factory=dict)  # by service
+    drains: dict[str, tuple[int, ...]] = field(default_factory=dict)  # by pool: nodes that go first
+
+
+_UNSCALED = _Scaled()
 
 
 class Controller:
@@ -43,26 +54,30 @@ class Controller:
         Raises:
             PlanError: an allocation that the jobs or the cluster rule out.
         """
-        nodes, replicas = self._scale(view) if view.now_s >= self._next_due_s else (None, None)
+        scaled = self._scale(view) if view.now_s >= self._next_due_s else _UNSCALED
         if self._skips and not view.pending.num:
-            return Plan({}, nodes or {}, self._next_due_s, replicas or {}) if self._scaling else NOTHING
+            if not self._scaling:
+                return NOTHING
+            return Plan({}, scaled.nodes, self._next_due_s, scaled.replicas, drains=scaled.drains)
         draft = Draft(view, self._placement)
         self._allocation.allocate(view, draft)
         if self._next_due_s < draft.wake_at_s:
             draft.wake_at_s = self._next_due_s
-        return draft.plan(nodes, replicas)
+        return draft.plan(scaled.nodes, scaled.replicas, scaled.drains)
 
-    def _scale(self, view: ClusterView) -> tuple[dict[str, int], dict[str, int]]:
-        """(nodes by pool, replicas by service) where another number is wanted."""
-        nodes: dict[str, int] = {}
-        replicas: dict[str, int] = {}
+    def _scale(self, view: ClusterView) -> _Scaled:
+        """What is wanted of pools and services where it is another number."""
+        scaled = _Scaled()
         for name, policy in self._scaling.items():
             if view.now_s < self._due_s[name]:
                 continue
             target = view.target(name)
             count = min(max(policy.desired(target, view), target.min_units), target.max_units)
             if count != target.num_units:
-                (replicas if name in view.services else nodes)[name] = count
+                (scaled.replicas if name in view.services else scaled.nodes)[name] = count
+                drains = getattr(policy, "drains", None)
+                if drains is not None and count < target.num_units:
+                    scaled.drains[name] = tuple(drains(target, view))[: target.num_units - count]
             self._due_s[name] = view.now_s + policy.period_s
         self._next_due_s = min(self._due_s.values())
-        return nodes, replicas
+        return scaled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ class Plan:
     wake_at_s: float = math.inf  # decide again then, even if nothing happens
     replicas: Mapping[str, int] = field(default_factory=dict)  # service -> wanted number of replicas
     notices: Mapping[Job, float] = field(default_factory=dict)  # job -> when GPUs will be taken from it: it may save
+    drains: Mapping[str, Sequence[int]] = field(default_factory=dict)  # pool -> nodes that go before any others
 
     def __bool__(self) -> bool:
         return bool(self.allocations or self.nodes or self.replicas or self.notices)
@@ -225,7 +226,12 @@ class Draft:
             self._last = None
         return self._space
 
-    def plan(self, nodes: Mapping[str, int] | None = None, replicas: Mapping[str, int] | None = None) -> Plan:
+    def plan(
+        self,
+        nodes: Mapping[str, int] | None = None,
+        replicas: Mapping[str, int] | None = None,
+        drains: Mapping[str, Sequence[int]] | None = None,
+    ) -> Plan:
         """The draft as a plan: changes only, shrinking gangs first."""
         gangs = self._gangs
         if not gangs and not nodes and not replicas and self.wake_at_s == math.inf:
@@ -234,7 +240,7 @@ class Draft:
             gangs = {job: gang for job, gang in gangs.items() if gang != (job.gpus_held, job.nodes)}
         if len(gangs) > 1 and not self._is_sorted:
             gangs = dict(sorted(gangs.items(), key=_growth))
-        return Plan(gangs, nodes or _NONE, self.wake_at_s, replicas or _NONE, self._notices)
+        return Plan(gangs, nodes or _NONE, self.wake_at_s, replicas or _NONE, self._notices, drains or _NONE)
 
 
 NOTHING = Plan()

@@ -41,7 +41,9 @@ class PlacementPolicy(Protocol):
 class ScalingPolicy(Protocol):
     """How many units (nodes, replicas) a target should have. One instance scales one target and may keep state.
 
-    It may say `wants_pods = True`: it looks at the replicas of a service one by one (`ServiceView.pods`). One that
+    It may say `wants_pods = True`: it looks at the replicas of a service one by one (`ServiceView.pods`). One with a
+    method `drains(target, view)` is asked just after it wanted fewer nodes, which are to go: their indices, first the
+    first; where it names too few the cluster drains the emptiest. One that
     says `joins_pools = True` is a `policies.scaling.joint.JointPolicy` too: pools that choose it alike share one.
     """
 

@@ -71,7 +71,7 @@ class Cluster(ABC):
         self.num_finished = 0
         self.num_starts = 0  # and rescales
         # Set by whoever puts the parts together: what scales pools, and what is to be told.
-        self.scale: Callable[[str, int], None] = _no_pools
+        self.scale: Callable[[str, int, Sequence[int]], None] = _no_pools
         self.scale_service: Callable[[str, int], None] = _no_services
         self.draining: Sequence[object] = ()  # nodes that wait for their jobs to go ...
         self.release_drained: Callable[[], None] = _nothing  # ... and what lets them go
@@ -97,7 +97,7 @@ class Cluster(ABC):
             self._changed()
         if plan.nodes:
             for pool, count in plan.nodes.items():
-                self.scale(pool, count)
+                self.scale(pool, count, plan.drains.get(pool, ()))
         if plan.replicas:
             for service, count in plan.replicas.items():
                 self.scale_service(service, count)
@@ -219,7 +219,7 @@ class Cluster(ABC):
         """All gangs of a plan have been changed."""
 
 
-def _no_pools(pool: str, count: int) -> None:
+def _no_pools(pool: str, count: int, first: Sequence[int] = ()) -> None:
     raise SimulationError(f"a plan scales pool {pool!r}, but this cluster has no pools to scale")
 
 

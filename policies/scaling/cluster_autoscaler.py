@@ -27,7 +27,7 @@ from policies.scaling.ca_scale_up import (
 )
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Pod, Room, Waiting, coming, first_fit, node_size, rooms_of, state_of
+from policies.scaling.packing import Pod, Room, Waiting, coming, first_fit, node_size, of_pool, rooms_of, state_of
 from policies.view import ClusterView, PoolView, Target
 
 
@@ -69,10 +69,9 @@ class ClusterAutoscaler:
     A node that has joined and doesn't offer its GPUs yet counts as on its way with `waits_for_gpus`, the autoscaler's
     own remedy (utils/gpu); without, as where the node's label is missing, it is none, and more are ordered.
 
-    What can't be said here: which node goes. The number is what a plan has, and the cluster drains the emptiest. A gang
-    is so many pods, each for itself; an elastic job waits for what it asks for. Nodes that hang are taken off the
-    number, and it is the last ordered that the cluster cancels. Removals don't fail, so nothing waits after one that
-    did.
+    What can't be said here: a gang is so many pods, each for itself; an elastic job waits for what it asks for. Nodes
+    that hang are taken off the number, and it is the last ordered that the cluster cancels. Removals don't fail, so
+    nothing waits after one that did. What still runs on a node that goes is evicted when its drain times out.
     """
 
     joins_pools: ClassVar[bool] = True
@@ -103,6 +102,7 @@ class ClusterAutoscaler:
     _deleted_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _rng: np.random.Generator = field(init=False, repr=False, compare=False)
     _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
+    _leaving: list[int] = field(default_factory=list, init=False, repr=False, compare=False)  # nodes to remove now
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -127,6 +127,7 @@ class ClusterAutoscaler:
     def decide(self, view: ClusterView, pools: Sequence[PoolView]) -> dict[str, int]:
         """How many nodes each of these pools should have, by name."""
         now_s = view.now_s
+        self._leaving = []
         counts = {pool.name: pool.num_units - self._fail(now_s, pool) for pool in pools}
         seen = self._look(view, pools)
         left = seen.left
@@ -139,6 +140,9 @@ class ClusterAutoscaler:
         elif self.scale_down:
             self._shrink(now_s, seen, pools, counts, waits)
         return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+
+    def drains(self, target: Target, view: ClusterView) -> Sequence[int]:
+        return of_pool(self._leaving, target, view)
 
     def _look(self, view: ClusterView, pools: Sequence[PoolView]) -> _Seen:
         """Packs what waits into what is there, unless nothing has changed since that was done."""
@@ -207,4 +211,5 @@ class ClusterAutoscaler:
         num_empty, num_used = cropped(len(empty), len(used), num_draining, self.max_parallel, self.max_drain)
         for room in empty[:num_empty] + used[:num_used]:
             counts[room.pool] -= 1
+            self._leaving.append(room.index)
             self._deleted_s = now_s

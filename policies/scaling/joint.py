@@ -28,6 +28,10 @@ class JointPolicy(Protocol):
         """How many nodes each of these pools should have, by name."""
         ...
 
+    def drains(self, target: Target, view: ClusterView) -> Sequence[int]:
+        """Of fewer nodes wanted just now, which go: indices, first the first."""
+        ...
+
 
 @dataclass
 class _Shared:
@@ -53,6 +57,9 @@ class Member:
             shared.answers = shared.policy.decide(view, [view.pools[name] for name in shared.pools])
             shared.decided_s = view.now_s
         return shared.answers.pop(target.name)
+
+    def drains(self, target: Target, view: ClusterView) -> Sequence[int]:
+        return self.shared.policy.drains(target, view)
 
 
 def jointly(policy: JointPolicy, pools: Iterable[str]) -> dict[str, ScalingPolicy]:

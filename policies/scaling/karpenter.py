@@ -14,7 +14,7 @@ from policies.scaling.joint import a_pool
 from policies.scaling.karpenter_disruption import Cluster, Command, budget, consolidation, emptiness, first_command
 from policies.scaling.karpenter_scheduling import Batch, InstanceType, launched, schedule
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Room, Waiting, coming, node_size, rooms_of, state_of
+from policies.scaling.packing import Room, Waiting, coming, node_size, of_pool, rooms_of, state_of
 from policies.view import ClusterView, PoolView, Target
 
 CONSOLIDATION = ("WhenEmptyOrUnderutilized", "WhenEmpty")
@@ -25,6 +25,7 @@ _REPLACE_WITHIN_S = 600.0  # else the nodes stay
 class _Replacing:
     """Nodes to take away once what replaces them is there."""
 
+    nodes: tuple[int, ...]
     pools: tuple[str, ...]  # of those nodes
     by: str
     num_ready: int  # of that pool, with it
@@ -54,9 +55,9 @@ class Karpenter:
     new ones is left. At most `budget_frac` of a pool's nodes are disrupted at a time, rounded up, and only what is
     still right `validate_s` later is done. A node counts `consolidate_after_s` after its pods have last changed.
 
-    What can't be said here: which node goes. The number is what a plan has, and the cluster drains the emptiest; what
-    runs there is not moved but ends, so that a replacement may stand empty for as long, and be taken away again.
-    A gang is so many pods, each for itself. `WhenEmpty` is what suits jobs that can't be moved.
+    What runs on a node that goes is evicted when the pool's drain times out (`cluster.drain_timeout_s`); with none it
+    is left to end, so that a replacement may stand empty for as long, and be taken away again. A gang is so many pods,
+    each for itself. `WhenEmpty` is what suits jobs that can't be moved.
     """
 
     joins_pools: ClassVar[bool] = True
@@ -75,6 +76,7 @@ class Karpenter:
     _disrupt_s: float = field(default=-math.inf, init=False, repr=False, compare=False)  # when it is due
     _proposal: tuple[float, Command] | None = field(default=None, init=False, repr=False, compare=False)
     _replacing: _Replacing | None = field(default=None, init=False, repr=False, compare=False)
+    _leaving: Sequence[int] = field(default=(), init=False, repr=False, compare=False)  # nodes to remove now
     _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
     _changed: dict[int, tuple[tuple[int, ...], float]] = field(
@@ -99,6 +101,7 @@ class Karpenter:
 
     def decide(self, view: ClusterView, pools: Sequence[PoolView]) -> dict[str, int]:
         """How many nodes each of these pools should have, by name."""
+        self._leaving = ()
         seen = self._look(view, pools)
         counts = {pool.name: pool.num_units for pool in pools}
         if self._batch.is_over(view.now_s, seen.cluster.waiting):
@@ -106,6 +109,9 @@ class Karpenter:
                 counts[name] += more
         self._disrupt(view.now_s, pools, seen, counts)
         return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+
+    def drains(self, target: Target, view: ClusterView) -> Sequence[int]:
+        return of_pool(self._leaving, target, view)
 
     def _look(self, view: ClusterView, pools: Sequence[PoolView]) -> _Seen:
         """Packs what waits, unless nothing has changed since that was done."""
@@ -197,20 +203,26 @@ class Karpenter:
             return
         gone = tuple(room.pool for room in cluster.rooms if room.index in command.nodes)
         if command.replacement is None:
+            self._leaving = command.nodes
             for name in gone:
                 counts[name] -= 1
             return
         counts[command.replacement] += 1
-        ready = next(pool.num_ready for pool in pools if pool.name == command.replacement)
-        self._replacing = _Replacing(gone, command.replacement, ready + 1, now_s)
+        ready = next(_with_gpus(pool) for pool in pools if pool.name == command.replacement)
+        self._replacing = _Replacing(command.nodes, gone, command.replacement, ready + 1, now_s)
 
     def _finish_replacing(self, now_s: float, pools: Mapping[str, PoolView], counts: dict[str, int]) -> None:
         """Takes the old nodes away once the new one is there."""
         replacing = self._replacing
         assert replacing is not None
-        if pools[replacing.by].num_ready >= replacing.num_ready:
+        if _with_gpus(pools[replacing.by]) >= replacing.num_ready:
+            self._leaving = replacing.nodes
             for name in replacing.pools:
                 counts[name] -= 1
         elif now_s < replacing.since_s + _REPLACE_WITHIN_S:
             return
         self._replacing = None
+
+
+def _with_gpus(pool: PoolView) -> int:
+    return pool.num_ready - pool.num_without_gpus

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from policies.job import Job
 from policies.nodes import NodeSize, bits
-from policies.view import ClusterView, PoolView
+from policies.view import ClusterView, PoolView, Target
 
 _ROUNDING = 1e-9
 
@@ -178,6 +178,11 @@ def coming(target: PoolView, size: NodeSize, waits_for_gpus: bool = True) -> lis
     """The nodes of a pool that are on their way, empty; with `waits_for_gpus` also those that have joined without."""
     count = target.num_starting + target.num_without_gpus * waits_for_gpus
     return [Room.empty(size, pool=target.name) for _ in range(count)]
+
+
+def of_pool(indices: Iterable[int], target: Target, view: ClusterView) -> list[int]:
+    """Of these nodes those of a pool, in order."""
+    return [index for index in indices if view.nodes.pools[index] == target.name]
 
 
 def _pod(job: Job, gpus: int) -> Pod:

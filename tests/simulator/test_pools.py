@@ -62,6 +62,34 @@ def test_an_idle_node_goes_at_once_the_youngest_first() -> None:
     assert lives(run) == [(0, 0, 0, -1, 100), (1, 0, 0, 30, 30), (2, 0, 0, 30, 30)]
 
 
+@dataclass
+class Chooses(Wishes):
+    """The same, and says which nodes go."""
+
+    first: tuple[int, ...] = ()
+
+    def drains(self, target: Target, view: ClusterView) -> tuple[int, ...]:
+        return self.first
+
+
+def test_nodes_that_a_policy_names_go_first() -> None:
+    jobs = jobs_of((0, 4, 100))
+    pools = [pool(num_nodes=4)]
+    run = run_jobs(jobs, "fifo", "consolidate", pools=pools, scaling={"default": Chooses({0: 4, 30: 1}, first=(1, 7))})
+    assert lives(run) == [(0, 0, 0, -1, 100), (1, 0, 0, 30, 30), (2, 0, 0, 30, 30), (3, 0, 0, 30, 30)]
+    run = run_jobs(jobs, "fifo", "consolidate", pools=pools, scaling={"default": Chooses({0: 4, 30: 3}, first=(0, 1))})
+    assert lives(run)[0] == (0, 0, 0, 30, 100)  # what runs there ends first
+    assert [row[3] for row in lives(run)] == [30, -1, -1, -1]  # one was to go, and it is the first named
+
+
+def test_nodes_that_a_policy_names_go_before_those_on_their_way_are_cancelled() -> None:
+    run = run_jobs(
+        jobs_of((0, 4, 100)), "fifo", "consolidate", pools=[pool(num_nodes=2)],
+        scaling={"default": Chooses({0: 3, 30: 2}, first=(1,))},
+    )  # fmt: skip
+    assert lives(run) == [(0, 0, 0, -1, 100), (1, 0, 0, 30, 30), (2, 0, 50, -1, 100)]
+
+
 def test_a_draining_node_finishes_what_it_runs_and_takes_nothing_new() -> None:
     """The node with the fewest GPUs held drains: b's. It goes when b ends; c waits for a."""
     run = scaled(jobs_of((0, 4, 200), (0, 2, 100), (50, 2, 10)), {0: 2, 30: 1}, num_nodes=2)
