@@ -41,6 +41,7 @@ def summarise_services(run: Run, replicas: Replicas, use: NodeUse, num_jobs: int
     | replicas_mean, replicas_max | ready or draining, over the run |
     | replica_h, gpu_held_h | time that replicas held GPUs, in replica-hours and GPU-hours |
     | gpu_startup_h | of that, before they were ready |
+    | num_replicas_never_ready, gpu_never_ready_h | let go before they were ready, and GPU-hours that they held |
     | cost_usd | what the GPUs they held cost, start-up and draining included; or what was bought, see `buying` |
     | cost_per_1k_requests_usd | that, by a thousand requests served |
     """
@@ -54,6 +55,7 @@ def summarise_services(run: Run, replicas: Replicas, use: NodeUse, num_jobs: int
         served_s = np.where(np.isnan(ready_s), 0.0, end - ready_s)
         began_s = np.where(np.isnan(ready_s), end, ready_s)
         startup_s = np.where(np.isnan(replicas.allocated_s[mine]), 0.0, began_s - replicas.allocated_s[mine])
+        never = np.isnan(ready_s) & (end < end_s)
         gpus, held_gpu_s = replicas.num_gpus[mine], float(replicas.held_gpu_s[mine].sum())
         cost_usd = _usd(counted, float(usd[mine].sum()), held_gpu_s)
         summaries[name] = {
@@ -64,6 +66,8 @@ def summarise_services(run: Run, replicas: Replicas, use: NodeUse, num_jobs: int
             "replica_h": float((replicas.held_gpu_s[mine] / gpus).sum()) / HOUR_S,
             "gpu_held_h": held_gpu_s / HOUR_S,
             "gpu_startup_h": float((startup_s * gpus).sum()) / HOUR_S,
+            "num_replicas_never_ready": int(never.sum()),
+            "gpu_never_ready_h": float(replicas.held_gpu_s[mine][never].sum()) / HOUR_S,
             "cost_usd": cost_usd,
             "cost_per_1k_requests_usd": 1e3 * cost_usd / counted["num_served"] if counted["num_served"] else None,
         }
