@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # the view has a field of this type
 STEPS: Mapping[str, str] = {
     "metric": "what was measured: `metric`, `value` (null: it wasn't), over `window_s`, the newest sample `age_s` old",
     "forecast": "the `load` expected in `lead_s`, and the `units` that it takes",
-    "demand": "what waits and fits on no node: `pods`, `gpus`; or the `nodes` that it takes",
+    "demand": "what waits, in `jobs`, or in `pods` as large as a node, or of those the `unplaced`, that fit nowhere",
     "schedule": "what the clock sets: `units`, or bounds `least` and `most`",
     "ratio": "`ratio` of a metric to its `target`",
     "tolerance": "whether the ratio lies in `low`..`high`, where nothing is done",

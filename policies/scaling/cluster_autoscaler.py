@@ -147,7 +147,7 @@ class ClusterAutoscaler:
     def _say_demand(self, why: Reasons, now_s: float, seen: _Seen, waits: bool) -> None:
         """What fits nowhere, and whether it has waited for long enough."""
         left, (oldest_s, with_gpu_s) = seen.left, seen.oldest_s
-        why.say("demand", pods=len(left), gpus=sum(pod.gpus for pod in left), holds=not left)
+        why.say("demand", unplaced=len(left), gpus=sum(pod.gpus for pod in left), holds=not left)
         if waits:
             is_gpu = with_gpu_s + self.new_gpu_pod_s > now_s
             have_s, need_s = (with_gpu_s, self.new_gpu_pod_s) if is_gpu else (oldest_s, self.new_pod_s)

@@ -33,13 +33,13 @@ class Tolerance:
     down: float = 0.1
     up: float = 0.1
 
-    def holds(self, ratio: float, why: Reasons | None = None, **facts: Any) -> bool:
-        low, high = 1.0 - self.down, 1.0 + self.up
-        holds = low <= ratio <= high
-        if why:
-            why.say("ratio", ratio=ratio, **facts)
-            why.say("tolerance", low=low, high=high, holds=holds)
-        return holds
+    def holds(self, ratio: float) -> bool:
+        return 1.0 - self.down <= ratio <= 1.0 + self.up
+
+    def say(self, why: Reasons, ratio: float, **facts: Any) -> None:
+        """Says the ratio, and whether the tolerance holds."""
+        why.say("ratio", ratio=ratio, **facts)
+        why.say("tolerance", low=1.0 - self.down, high=1.0 + self.up, holds=self.holds(ratio))
 
 
 class PodClass(Enum):
@@ -109,10 +109,11 @@ def by_pods(
         if why:
             why.say("wait", what="a ready pod that has the metric", holds=True)
         return None
-    goal = target if is_utilization else target / MILLI
     ratio = usage_ratio([ready], target, is_utilization)
     if not missing.num and not (unready.num and ratio > 1.0):
-        return current if tolerance.holds(ratio, why, target=goal, ready=ready.num) else math.ceil(ratio * ready.num)
+        if why:
+            tolerance.say(why, ratio, **_goal(target, is_utilization), ready=ready.num)
+        return current if tolerance.holds(ratio) else math.ceil(ratio * ready.num)
     pods = [ready]
     if missing.num and not (is_utilization and ratio == 1.0):
         used = 0
@@ -122,8 +123,10 @@ def by_pods(
     if unready.num and ratio > 1.0:
         pods.append(Usage(unready.num, 0, unready.requested))
     again = usage_ratio(pods, target, is_utilization)
-    num = {"ready": ready.num, "unready": unready.num, "missing": missing.num}
-    if tolerance.holds(again, why, target=goal, of_ready=ratio, **num):
+    if why:
+        num = {"ready": ready.num, "unready": unready.num, "missing": missing.num}
+        tolerance.say(why, again, **_goal(target, is_utilization), of_ready=ratio, **num)
+    if tolerance.holds(again):
         return current
     replicas = math.ceil(again * sum(each.num for each in pods))
     moves_against = (again < 1.0 and replicas > current) or (again > 1.0 and replicas < current)
@@ -136,6 +139,11 @@ def by_pods(
     return replicas
 
 
+def _goal(target: int, is_utilization: bool) -> dict[str, Any]:
+    """A target as one sets it."""
+    return {"target": target, "unit": "%"} if is_utilization else {"target": target / MILLI}
+
+
 def by_value(
     current: int, num_ready: int, value: int, target: int, tolerance: Tolerance, why: Reasons | None = None
 ) -> int:
@@ -145,14 +153,18 @@ def by_value(
         if why:
             why.say("ratio", ratio=ratio, target=target / MILLI)
         return math.ceil(ratio)
-    if tolerance.holds(ratio, why, target=target / MILLI, ready=num_ready):
+    if why:
+        tolerance.say(why, ratio, target=target / MILLI)
+    if tolerance.holds(ratio):
         return current
     return math.ceil(ratio * num_ready)
 
 
 def by_average_value(current: int, value: int, target: int, tolerance: Tolerance, why: Reasons | None = None) -> int:
     """Replicas by a value that they share."""
-    if current and tolerance.holds(value / (target * current), why, target=target / MILLI, units=current):
+    if why and current:
+        tolerance.say(why, value / (target * current), target=target / MILLI, units=current)
+    if current and tolerance.holds(value / (target * current)):
         return current
     return math.ceil(value / target)
 

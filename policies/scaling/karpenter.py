@@ -229,7 +229,7 @@ class Karpenter:
             return
         if why:
             instead = f", for one node of {command.replacement}" if command.replacement else ""
-            why.say("note", text=f"{command.method}: {len(command.nodes)} nodes are to go{instead}")
+            why.say("note", text=f"{command.method}: nodes to go: {len(command.nodes)}{instead}")
         gone = tuple(room.pool for room in cluster.rooms if room.index in command.nodes)
         if command.replacement is None:
             for name in gone:

@@ -80,7 +80,7 @@ class RayAutoscaler:
         launched = min(missing, limit)
         spare = len(self._idle(view.now_s, idle_nodes) & spare_nodes)
         if why:
-            why.say("demand", jobs=view.pending.num, nodes=missing)
+            why.say("demand", jobs=view.pending.num, nodes=missing, holds=not missing)
             most = {"at_most": count + limit, "count": count + launched}
             why.say("rate_limit", wanted=count + missing, **most, holds=launched < missing)
             since_s = min(self._idle_since_s.values(), default=view.now_s)

@@ -89,7 +89,7 @@ class RayServe:
         raw = total / self.target_ongoing_requests
         wanted = smoothed(running, raw, self.upscaling_factor, self.downscaling_factor)
         if why:
-            why.say("ratio", ratio=raw / running, target=self.target_ongoing_requests, ready=running)
+            why.say("ratio", ratio=raw / running, target=self.target_ongoing_requests, units=running)
             why.say("recommendation", count=wanted, unrounded=raw)
         within = min(max(wanted, fewest), most)
         if why:
