@@ -9,7 +9,7 @@ from policies.metrics_view import KEEP_S
 from policies.reasons import Reasons
 from policies.registry import register
 from policies.scaling.load import TOTALS, units_measured
-from policies.scaling.options import bounds, require, require_metric, say_bound
+from policies.scaling.options import bounded, require, require_metric
 from policies.view import ClusterView, Target
 
 
@@ -73,28 +73,25 @@ class RayServe:
 
     def desired(self, target: Target, view: ClusterView) -> int:
         running, current, why = target.num_ready, target.num_units, view.explain
-        fewest, most = bounds(target, self.min_units, self.max_units)
         total = view.metrics.mean(target.name, self.metric, view.now_s - self.look_back_s)
         if why:
             why.measured(view, target.name, self.metric, total, window_s=self.look_back_s, holds=total is None)
         if total is None:
-            return min(max(current, fewest), most)
+            return bounded(current, target, self.min_units, self.max_units, why)
         if self.metric not in TOTALS:
             total *= units_measured(target)
         if not running:
             wanted = max(math.ceil(self.upscaling_factor), current) if total > 0 else current
             if why:
                 why.say("recommendation", count=wanted, by="whether there is any request, while no replica runs")
-            return min(max(wanted, fewest), most)
+            return bounded(wanted, target, self.min_units, self.max_units, why)
         raw = total / self.target_ongoing_requests
         wanted = smoothed(running, raw, self.upscaling_factor, self.downscaling_factor)
         if why:
             why.say("ratio", ratio=raw / running, target=self.target_ongoing_requests, units=running)
             why.say("recommendation", count=wanted, unrounded=raw)
-        within = min(max(wanted, fewest), most)
-        if why:
-            say_bound(why, target, wanted, fewest, most, within)
-        return self._delayed(view.now_s, current, within, why)
+        wanted = bounded(wanted, target, self.min_units, self.max_units, why)
+        return self._delayed(view.now_s, current, wanted, why)
 
     def _delayed(self, now_s: float, current: int, wanted: int, why: Reasons | None) -> int:
         """`wanted`, once its direction has been called for for long enough; until then what there is."""
