@@ -185,5 +185,6 @@ def _say_stable(why: Reasons, wanted: int, stable: int, window_s: float | None) 
 def _say_limits(why: Reasons, stable: int, limit: Mapping[str, int], fewest: int, most: int, count: int) -> None:
     """What the limit of the rate, `at_most` or `at_least`, leaves of what is stable, and what the bounds leave."""
     allowed = min(max(stable, limit.get("at_least", stable)), limit.get("at_most", math.inf))
-    why.say("rate_limit", wanted=stable, **limit, count=allowed, holds=allowed != stable)
+    if limit:
+        why.say("rate_limit", wanted=stable, **limit, count=allowed, holds=allowed != stable)
     why.say("bound", wanted=allowed, least=fewest, most=most, count=count, holds=count != allowed)

@@ -118,9 +118,10 @@ def job_lines(run: Run, time_s: float) -> list[str]:
     row = int(times_s.searchsorted(time_s, "right")) - 1
     if row < 0:
         return []
-    waiting = f"{number(int(decisions['num_pending'][row]))} jobs or replicas wait"
-    held = f"{number(int(decisions['gpus_held'][row]))} of {number(int(decisions['gpus_capacity'][row]))} GPUs held"
-    rows = [("decided", f"{seconds(float(times_s[row]))}: {waiting}, {held}")]
+    num, held, capacity = (int(decisions[name][row]) for name in ("num_pending", "gpus_held", "gpus_capacity"))
+    waiting = f"{number(num)} jobs or replicas wait" if num != 1 else "1 job or replica waits"
+    held_of = f"{several(held, 'GPUs')} held, open nodes have {number(capacity)}"
+    rows = [("decided", f"{seconds(float(times_s[row]))}: {waiting}, {held_of}")]
     changed = decisions["num_changes"][: row + 1].nonzero()[0]
     if changed.size:
         at_s = float(times_s[changed[-1]])
