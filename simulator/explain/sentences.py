@@ -142,6 +142,8 @@ def _adjustment(step: Step) -> str:
 
 def _stabilisation(step: Step) -> str:
     window = f"in the last {seconds(step['window_s'])}"
+    if not step["window_s"]:
+        return f"{number(step['count'])}: there is no window"
     if step.get("holds"):
         more = "as many" if step["count"] > step["wanted"] else "as few"
         return f"{number(step['count'])} and not {number(step['wanted'])}: {more} were recommended {window}"
