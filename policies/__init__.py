@@ -11,6 +11,7 @@ from policies.metrics_view import METRICS, SERVICE_METRICS, MetricsView
 from policies.nodes import Nodes, NodeSize, Space
 from policies.plan import NOTHING, Draft, Gang, Plan
 from policies.protocols import AllocationPolicy, ClairvoyantPolicy, PlacementPolicy, ScalingPolicy
+from policies.reasons import Reasons
 from policies.registry import register, registry
 from policies.view import ClusterView, PodSample, PoolView, ServiceView, Target
 
@@ -36,6 +37,7 @@ __all__ = [
     "PodSample",
     "PolicyError",
     "PoolView",
+    "Reasons",
     "ScalingPolicy",
     "ServiceView",
     "Space",

@@ -71,8 +71,13 @@ class Controller:
         for name, policy in self._scaling.items():
             if view.now_s < self._due_s[name]:
                 continue
-            target = view.target(name)
-            count = min(max(policy.desired(target, view), target.min_units), target.max_units)
+            target, why = view.target(name), view.explain
+            if why:
+                why.open(target)
+            wanted = policy.desired(target, view)
+            count = min(max(wanted, target.min_units), target.max_units)
+            if why:
+                why.close(target, wanted, count)
             if count != target.num_units:
                 (scaled.replicas if name in view.services else scaled.nodes)[name] = count
                 drains = getattr(policy, "drains", None)

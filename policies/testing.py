@@ -18,6 +18,7 @@ way, and `ForecasterContract` for a forecaster. Clusters made by hand are in `po
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 import time
@@ -38,6 +39,7 @@ from policies.placement.pooled import Pooled
 from policies.placement.spread import Spread
 from policies.plan import Draft, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
+from policies.reasons import Reasons
 from policies.view import ClusterView, ServiceView, Target
 
 try:
@@ -325,6 +327,29 @@ class ScalingPolicyContract(_Contract):
             plan = controller.decide(view)
             assert not violations(view, plan), _again(seed, Pooled())
             assert plan.wake_at_s == view.now_s + policy.period_s or policy.period_s == math.inf
+
+    def test_saying_why_changes_nothing(self, policy: ScalingPolicy) -> None:
+        """What it wants, decision after decision, is the same whether or not anybody wants to know why."""
+        for seed in range(0, self.num_clusters, 4):
+            wanted: list[list[Any]] = []
+            for explain in (False, True):
+                view, mine = random_cluster(seed, Pooled()).view(), copy.deepcopy(policy)
+                view.explain = Reasons() if explain else None
+                controller = Controller(_Nothing(), Pooled(), {self.scales[0]: mine})
+                wanted.append([])
+                for turn in range(5):
+                    plan = controller.decide(view)
+                    wanted[-1].append((dict(plan.nodes), dict(plan.replicas)))
+                    told = view.explain.take() if view.explain else ""
+                    assert told or turn or not explain, "asked, and nothing was recorded"
+                    for chain in json.loads(told or "[]"):
+                        self.check_reasons(chain, _again(seed, Pooled()))
+                    view.now_s += policy.period_s if policy.period_s < math.inf else 60.0
+            assert wanted[0] == wanted[1], _again(seed, Pooled())
+
+    def check_reasons(self, chain: dict[str, Any], again: str) -> None:
+        """What must hold of what it said at one decision; `again` says how to see it again."""
+        assert chain["steps"], again
 
     def test_without_measurements(self, policy: ScalingPolicy) -> None:
         service = ServiceView(name="chat", gpus_per_unit=1, min_units=0, max_units=9)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from policies.jobs_view import JobsView, Pending
 from policies.metrics_view import MetricsView
 from policies.nodes import Nodes
+from policies.reasons import Reasons
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class ServiceView(Target):
 class ClusterView:
     """The state of a cluster at a decision: read-only, live, no copies. Valid only while the decision lasts."""
 
-    __slots__ = ("free_gpus", "jobs", "metrics", "nodes", "now_s", "pending", "pools", "services")
+    __slots__ = ("explain", "free_gpus", "jobs", "metrics", "nodes", "now_s", "pending", "pools", "services")
 
     def __init__(
         self, jobs: JobsView, nodes: Nodes, pools: dict[str, PoolView], services: dict[str, ServiceView] | None = None
@@ -77,6 +78,7 @@ class ClusterView:
         self.pools = pools
         self.services = services or {}
         self.metrics = MetricsView()  # what monitoring has measured
+        self.explain: Reasons | None = None  # what scaling policies say their reasons to; None: nobody wants to know
         self.free_gpus = 0  # on open nodes; with pooled placement below 0 while draining nodes still run jobs
 
     def target(self, name: str) -> Target:

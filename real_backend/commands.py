@@ -36,7 +36,7 @@ from simulator.schema import root_schema, schema_of
 from workloads import WorkloadError
 
 _FULL = "HYDRA_FULL_ERROR"
-_NO_LABELS = ("seed", "check", "figures", "progress", "resume", "plugins", "repeats")
+_NO_LABELS = ("seed", "check", "explain", "figures", "progress", "resume", "plugins", "repeats")
 Composed = tuple[dict[str, Any], dict[str, Any]]  # settings, labels
 
 

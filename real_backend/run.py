@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from policies import ClusterView, Controller, JobsView, Nodes
+from policies import ClusterView, Controller, JobsView, Nodes, Reasons
 from real_backend.cluster import LiveCluster, StepDone
 from real_backend.errors import BackendError
 from real_backend.exporter import Exporter
@@ -110,7 +110,7 @@ class LiveRun:
         if not history:
             self._clock.restart()
             self._journal.write("begin", began_s=self._clock.began_s, address=runtime.address, time_s=0.0)
-        self._recorder = Recorder(jobs, self.folder)
+        self._recorder = Recorder(jobs, self.folder, scenario.explain)
         self._recorder.reject(rejected.tolist())
         self._notes = [f"{rejected.size} jobs can never run here and are rejected"] if rejected.size else []
         view_of_jobs = JobsView(jobs, has_estimates=scenario.estimates != "none")
@@ -129,6 +129,7 @@ class LiveRun:
             takes_any=runtime.options.provider == "join",
         )
         self._view = ClusterView(view_of_jobs, nodes, self._pools.views)
+        self._view.explain = Reasons() if scenario.explain else None
         speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = copy.deepcopy((scenario.allocation, scenario.placement, scenario.scaling))
         self._cluster = LiveCluster(

@@ -32,7 +32,7 @@ from workloads import WorkloadError
 
 _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
-_NO_LABELS = ("seed", "check", "figures", "progress", "resume", "plugins")
+_NO_LABELS = ("seed", "check", "explain", "figures", "progress", "resume", "plugins")
 _MOVED = {"node_scaling": "scaling@node_scaling"}  # groups that Hydra knows by where they are taken from
 _OPEN = ("services", "pools")  # mappings by names of the user's own
 _EXPERIMENT, _GLOBAL = "experiment", "@_global_"  # an experiment's settings are those of a run, not below `experiment`

@@ -11,7 +11,7 @@ from policies import NOTHING, ClusterView, Controller, Job, JobsView, Nodes, Pla
 from simulator.clock import DECISION, Alarm, Clock
 from simulator.errors import ConfigError, SimulationError
 from simulator.progress import SimJob
-from simulator.records import PENDING, RUNNING, Recorder
+from simulator.records import PENDING, RUNNING, ExplainedWriter, Recorder
 from workloads import Elasticity, JobTable
 
 TICK = 1024
@@ -60,6 +60,8 @@ class Cluster(ABC):
         self._events_decide = decide == DecideOptions()
         self._may_idle = controller.idle_without_pending
         self._record_decision = recorder.decisions.numbers.extend
+        if isinstance(recorder.decisions, ExplainedWriter):
+            self._record_text = recorder.decisions.reasons.append
         self._hold = view.nodes.hold
         self._pending = view.pending
         self._decision = Alarm(clock, self._decide, DECISION)
@@ -176,12 +178,21 @@ class Cluster(ABC):
                 )
             else:
                 self.num_idle += 1
+        if view.explain:
+            self._record_reasons(now_s, plan, view.explain.take())
         if self.draining:
             self.release_drained()
         if not self.held_gpus:
             self.on_idle()
         if not number % TICK:
             self.on_tick()
+
+    def _record_reasons(self, now_s: float, plan: Plan, reasons: str) -> None:
+        """Puts what was said beside the decision; one that changed nothing is recorded for its sake."""
+        if not plan and reasons:
+            self._record_decision((now_s, 0, self._pending.num, self.held_gpus, self._nodes.capacity_gpus))
+        if plan or reasons:
+            self._record_text(reasons)
 
     def _book_gang(self, job: SimJob, gpus: int, placement: Placement) -> None:
         """From now on the job holds this gang, and the nodes and the view say so."""

@@ -69,6 +69,7 @@ class RunConfig:
     node_scaling: Mapping[str, Any] = field(default_factory=lambda: STATIC)
     seed: int = 0
     check: bool = False  # audit the run's books afterwards
+    explain: bool = False  # record why, whenever a scaling policy is asked; read it with simulator.explain
     oversized: str = "reject"  # jobs that the cluster can never hold: reject | error
     horizon_s: float = math.inf  # ends the run then
     starve_after_s: float = 7 * 86400.0  # ends a run in which jobs wait for ever
@@ -196,6 +197,7 @@ class Setup:
             horizon_s=config.horizon_s,
             starve_after_s=config.starve_after_s,
             max_idle_moves=config.max_idle_moves,
+            explain=config.explain,
             **self._parts,
         )
 

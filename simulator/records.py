@@ -5,7 +5,7 @@
 | jobs | a submitted job, in submit order |
 | allocations | a change of what one job holds: from `time_s` on it holds `num_gpus` on `nodes` |
 | nodes | a node's life, from order to termination |
-| decisions | a decision that changed something |
+| decisions | a decision that changed something; where explained, also one that asked a scaling policy |
 | metrics | one sample of monitoring of one pool, by its place in the configuration |
 """
 
@@ -52,6 +52,8 @@ DECISIONS = pa.schema(
         ("gpus_capacity", pa.int32()),
     ]
 )
+REASONS = pa.field("reasons", pa.string())  # of decisions, where explained: see policies.reasons
+_MOST_REASONS = 1 << 13  # in memory
 METRIC_SAMPLES = pa.schema([("time_s", pa.float64()), ("pool", pa.int32()), *((m, pa.float64()) for m in METRICS)])
 
 
@@ -71,18 +73,39 @@ class AllocationWriter(RowWriter):
         return super()._columns() + [pa.ListArray.from_arrays(offsets, pa.array(parts[i::2].copy())) for i in (0, 1)]
 
 
+class ExplainedWriter(RowWriter):
+    """The same with a text beside each row, its column being the last; empty ones are none."""
+
+    def __init__(self, schema: pa.Schema, path: Path | None) -> None:
+        super().__init__(schema, path)
+        self.reasons: list[str] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.reasons) >= _MOST_REASONS
+
+    def _columns(self) -> list[pa.Array]:
+        reasons = pa.array([text or None for text in self.reasons], pa.string())
+        self.reasons.clear()
+        return [*super()._columns(), reasons]
+
+
 class Recorder:
     """Collects the tables of one run.
 
     Args:
         jobs: the trace; a job's row there is its row in the jobs table.
         folder: where the parquet files go; None keeps everything in memory.
+        explained: whether the decisions have reasons.
     """
 
-    def __init__(self, jobs: JobTable, folder: Path | None) -> None:
+    def __init__(self, jobs: JobTable, folder: Path | None, explained: bool = False) -> None:
         self._jobs, self._folder = jobs, folder
         self.allocations = AllocationWriter(ALLOCATIONS, folder and folder / "allocations.parquet")
-        self.decisions = RowWriter(DECISIONS, folder and folder / "decisions.parquet")
+        path = folder and folder / "decisions.parquet"
+        self.decisions = (
+            RowWriter(DECISIONS, path) if not explained else ExplainedWriter(DECISIONS.append(REASONS), path)
+        )
         self.metrics = RowWriter(METRIC_SAMPLES, folder and folder / "metrics.parquet")
         count = len(jobs)
         self._state = array("b", bytes([NOT_SUBMITTED]) * count)

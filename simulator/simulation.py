@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from policies import AllocationPolicy, ClusterView, Controller, JobsView, Nodes, PlacementPolicy, ScalingPolicy
+from policies import (
+    AllocationPolicy,
+    ClusterView,
+    Controller,
+    JobsView,
+    Nodes,
+    PlacementPolicy,
+    Reasons,
+    ScalingPolicy,
+)
 from simulator.arrivals import Arrivals
 from simulator.clock import Clock
 from simulator.cluster import TICK, DecideOptions
@@ -58,6 +67,7 @@ class Scenario:
         oversized: what becomes of jobs that the cluster can never hold: `reject` them up front, or `error`.
         horizon_s: ends the run then; jobs still there are unfinished.
         starve_after_s: ends a run in which jobs wait, none runs, none is to come, and nothing has changed so long.
+        explain: records why, whenever a scaling policy is asked.
     """
 
     jobs: JobTable
@@ -78,6 +88,7 @@ class Scenario:
     horizon_s: float = math.inf
     starve_after_s: float = 7 * 86400.0
     max_idle_moves: int = 100
+    explain: bool = False
 
     def __post_init__(self) -> None:
         names = [pool.name for pool in self.pools]
@@ -185,7 +196,7 @@ class Simulation:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._clock = Clock()
-        self._recorder = Recorder(jobs, folder)
+        self._recorder = Recorder(jobs, folder, scenario.explain)
         self._recorder.reject(rejected.tolist())
         self._notes = [self._describe_rejected(rejected)] if rejected.size else []
         self._notes += [*self._describe_unscalable(), *self._describe_too_many()]
@@ -214,6 +225,7 @@ class Simulation:
             on_lost=self._lose,
         )
         view = ClusterView(view_of_jobs, nodes, self._pools.views, views_of(scenario.services, scenario.pools))
+        view.explain = Reasons() if scenario.explain else None
         self._speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = (scenario.allocation, scenario.placement, scenario.scaling)
         policies = copy.deepcopy(policies)  # what they remember ends with the run

@@ -22,8 +22,8 @@ class RowWriter:
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         self._schema = schema
-        self._fields = [field for field in schema if not pa.types.is_list(field.type)]
-        self.numbers: list[float] = []  # in the schema's order, lists left out
+        self._fields = [field for field in schema if pa.types.is_primitive(field.type)]
+        self.numbers: list[float] = []  # in the schema's order, lists and texts left out
         self._batches: list[pa.RecordBatch] = []
         self._writer = pq.ParquetWriter(path, schema, **PARQUET) if path else None
 

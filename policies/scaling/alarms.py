@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from policies.metrics_view import KEEP_S
+from policies.reasons import Reasons
 from policies.scaling.load import as_average
 from policies.scaling.options import require
 from policies.view import ClusterView, Target
@@ -32,6 +33,26 @@ def averages(target: Target, metric: str, points: Points) -> Points:
 def is_on(points: Points, num: int, breaches: Callable[[float], bool]) -> bool:
     """Whether the newest `num` points all breach; a missing one does not."""
     return all(value is not None and breaches(value) for value in points[:num])
+
+
+def say_alarms(
+    why: Reasons, points: Points, out: tuple[int, float, Callable[[float], bool]],
+    into: tuple[int, float, Callable[[float], bool]],
+) -> None:  # fmt: skip
+    """Says of the alarms of both directions, each (points needed, bound, what breaches it), how many points breach."""
+    found = []
+    for direction, (num, bound, breaches) in (("out", out), ("in", into)):
+        newest = points[:num]
+        breaching = sum(value is not None and breaches(value) for value in newest)
+        facts = {"direction": direction, "bound": bound, "breaching": breaching, "points": num}
+        if None in newest or len(newest) < num:
+            facts["missing"] = num - sum(value is not None for value in newest)
+        found.append((facts, is_on(points, num, breaches)))
+    if found[0][1]:  # the other one isn't looked at
+        del found[1:]
+    are_off = not any(on for _, on in found)
+    for facts, on in found:
+        why.say("alarm", **facts, on=on, holds=are_off)
 
 
 def require_points(policy: str, points_out: int, points_in: int, point_s: float, late_s: float) -> None:

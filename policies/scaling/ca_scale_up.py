@@ -145,6 +145,10 @@ class Backoff:
     def is_on(self, now_s: float) -> bool:
         return self._until_s > now_s
 
+    def left_s(self, now_s: float) -> float:
+        """How much longer it lasts."""
+        return max(self._until_s - now_s, 0.0)
+
 
 @dataclass
 class Orders:

@@ -12,6 +12,7 @@ import numpy as np
 
 from policies.errors import PolicyError
 from policies.nodes import NodeSize
+from policies.reasons import Reasons
 from policies.registry import nearest, register
 from policies.scaling.ca_scale_down import UnneededTimes, cropped, in_cooldown, unneeded
 from policies.scaling.ca_scale_up import (
@@ -126,20 +127,36 @@ class ClusterAutoscaler:
 
     def decide(self, view: ClusterView, pools: Sequence[PoolView]) -> dict[str, int]:
         """How many nodes each of these pools should have, by name."""
-        now_s = view.now_s
+        now_s, why = view.now_s, view.explain
         self._leaving = []
-        counts = {pool.name: pool.num_units - self._fail(now_s, pool) for pool in pools}
+        counts = {pool.name: pool.num_units - self._fail(now_s, pool, why) for pool in pools}
         seen = self._look(view, pools)
         left = seen.left
         waits = bool(left) and too_new(*seen.oldest_s, now_s, self.new_pod_s, self.new_gpu_pod_s)
-        option = self._grow(now_s, left, pools, counts, seen.sizes) if left and not waits else None
+        if why:
+            self._say_demand(why, now_s, seen, waits)
+        option = self._grow(now_s, left, pools, counts, seen.sizes, why) if left and not waits else None
         if option:
-            counts[option.group.name] += option.num_nodes
+            name = option.group.name
+            counts[name] += option.num_nodes
             self._added_s = now_s
-            self._groups[option.group.name].orders.add(now_s, option.num_nodes)
+            self._groups[name].orders.add(now_s, option.num_nodes)
+            if why:
+                why.say("recommendation", of=name, count=counts[name], serves_pods=len(option.pods))
         elif self.scale_down:
-            self._shrink(now_s, seen, pools, counts, waits)
-        return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+            self._shrink(now_s, seen, pools, counts, waits, why)
+        elif why:
+            why.say("note", text="scale_down=false: no nodes are taken away", holds=True)
+        return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units, why) for pool in pools}
+
+    def _say_demand(self, why: Reasons, now_s: float, seen: _Seen, waits: bool) -> None:
+        """What fits nowhere, and whether it has waited for long enough."""
+        left, (oldest_s, with_gpu_s) = seen.left, seen.oldest_s
+        why.say("demand", unplaced=len(left), gpus=sum(pod.gpus for pod in left), holds=not left)
+        if waits:
+            is_gpu = with_gpu_s + self.new_gpu_pod_s > now_s
+            have_s, need_s = (with_gpu_s, self.new_gpu_pod_s) if is_gpu else (oldest_s, self.new_pod_s)
+            why.say("delay", direction="out", have=now_s - have_s, need=need_s, unit="s", holds=True)
 
     def drains(self, target: Target, view: ClusterView) -> Sequence[int]:
         return of_pool(self._leaving, target, view)
@@ -156,7 +173,7 @@ class ClusterAutoscaler:
             self._seen = _Seen(state, rooms, left, oldest(left), sizes)
         return self._seen
 
-    def _fail(self, now_s: float, pool: PoolView) -> int:
+    def _fail(self, now_s: float, pool: PoolView, why: Reasons | None) -> int:
         """Notes what came and what did not; how many nodes have been on their way for too long."""
         group = self._groups.get(pool.name)
         if group is None:
@@ -169,47 +186,86 @@ class ClusterAutoscaler:
             group.backoff.fail(now_s)
         elif was_waiting and not group.orders.num:
             group.backoff.succeed()
+        if why and overdue:
+            text = f"{overdue} nodes have been on their way for more than {self.max_provision_s:g} s: they are given up"
+            why.say("note", of=pool.name, text=text)
         group.num_failed = pool.num_failed
         return overdue
 
     def _grow(
         self, now_s: float, left: Sequence[Pod], pools: Sequence[PoolView], counts: Mapping[str, int],
-        sizes: Mapping[str, NodeSize],
+        sizes: Mapping[str, NodeSize], why: Reasons | None,
     ) -> Option | None:  # fmt: skip
         """The nodes to add for what fits nowhere; None where no pool can serve any of it now."""
         options = []
         for pool in pools:
             headroom = bounds(pool, self.min_units, self.max_units)[1] - counts[pool.name]
-            if headroom > 0 and not self._groups[pool.name].backoff.is_on(now_s):
+            backoff, why_not = self._groups[pool.name].backoff, ""
+            if headroom <= 0:
+                why_not = "it has as many nodes as it may have"
+            elif backoff.is_on(now_s):
+                why_not = f"it backs off for {backoff.left_s(now_s):g} s, after nodes that did not come"
+            else:
                 group = NodeGroup(pool.name, sizes[pool.name], headroom, pool.usd_per_unit_h)
                 if option := estimate(left, group):
                     options.append(option)
-        return chosen(options, self.expander, self.priorities, self._rng) if options else None
+                else:
+                    why_not = "none of what waits fits on a node of it"
+            if why and why_not:
+                why.say("note", of=pool.name, text=why_not, holds=True)
+        option = chosen(options, self.expander, self.priorities, self._rng) if options else None
+        if why and option and len(options) > 1:
+            others = ", ".join(f"{each.num_nodes} of {each.group.name}" for each in options)
+            why.say("note", text=f"{', '.join(self.expander)}: {option.group.name}, of {others}")
+        return option
 
     def _shrink(
-        self, now_s: float, seen: _Seen, pools: Sequence[PoolView], counts: dict[str, int], waits: bool
-    ) -> None:
+        self, now_s: float, seen: _Seen, pools: Sequence[PoolView], counts: dict[str, int], waits: bool,
+        why: Reasons | None,
+    ) -> None:  # fmt: skip
         """Takes off the nodes that may go; none while the loop waits for more of what is new."""
         before = self._times.since_s.keys()
         if seen.unneeded is None or seen.unneeded[0] != before:
             seen.unneeded = set(before), unneeded(seen.rooms, self.utilization_threshold, before)
         found = seen.unneeded[1]
         self._times.update(now_s, found)
+        if why:
+            self._say_unneeded(why, now_s, found, pools)
         if waits or in_cooldown(
             now_s, self._added_s, self._deleted_s, self.delay_after_add_s, self.delay_after_delete_s
         ):
+            if why and not waits and found:
+                rested_s = max(self._added_s + self.delay_after_add_s, self._deleted_s + self.delay_after_delete_s)
+                why.say("cool_down", direction="in", left_s=rested_s - now_s, holds=True)
             return
         long = self._times.for_longer_than(self.unneeded_s, now_s)
         spare = {pool.name: counts[pool.name] - bounds(pool, self.min_units, self.max_units)[0] for pool in pools}
         empty: list[Room] = []
         used: list[Room] = []
         for room in found:
-            if room.index in long and spare[room.pool] > 0:
+            if room.index not in long:
+                continue
+            if spare[room.pool] > 0:
                 spare[room.pool] -= 1
                 (used if room.pods else empty).append(room)
+            elif why:
+                why.say("note", of=room.pool, text=f"node {room.index} stays: the pool is at its least", holds=True)
         num_draining = sum(pool.num_draining for pool in pools)
         num_empty, num_used = cropped(len(empty), len(used), num_draining, self.max_parallel, self.max_drain)
+        if why and (empty or used):
+            text = f"{num_empty} of {len(empty)} empty nodes and {num_used} of {len(used)} others may go at once"
+            text += f" (max_parallel, max_drain), beside {num_draining} that drain"
+            why.say("note", text=text, holds=num_empty + num_used < len(empty) + len(used))
         for room in empty[:num_empty] + used[:num_used]:
             counts[room.pool] -= 1
             self._leaving.append(room.index)
             self._deleted_s = now_s
+
+    def _say_unneeded(self, why: Reasons, now_s: float, found: Sequence[Room], pools: Sequence[PoolView]) -> None:
+        """Which nodes of each pool could go, and for how long that has been so."""
+        long = self._times.for_longer_than(self.unneeded_s, now_s)
+        for pool in pools:
+            mine = [room.index for room in found if room.pool == pool.name]
+            since_s = min((self._times.since_s[index] for index in mine), default=now_s)
+            facts = {"nodes": len(mine), "have_s": now_s - since_s, "need_s": self.unneeded_s}
+            why.say("idle", of=pool.name, **facts, holds=long.isdisjoint(mine))

@@ -6,9 +6,10 @@ Source: the controller and the defaults of its API, as of autumn 2026.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from policies.reasons import Reasons
 from policies.scaling.options import made, require
 from policies.scaling.recent import Recent
 
@@ -146,19 +147,44 @@ class Normalizer:
         """Notes what is set."""
         self._changes.add(now_s, replicas - current)
 
-    def normalized(self, now_s: float, current: int, wanted: int, fewest: int, most: int) -> int:
+    def normalized(
+        self, now_s: float, current: int, wanted: int, fewest: int, most: int, why: Reasons | None = None
+    ) -> int:
         """What of `wanted` can be had now."""
         behavior, recommended = self._behavior, self._recommended
         if behavior is None:
             stable = max([wanted, *recommended.within(now_s, self._stabilization_s, with_beginning=True)])
             recommended.add(now_s, wanted)
-            return min(max(stable, fewest), most, max(2 * current, 4))
+            highest = max(2 * current, 4)
+            count = min(max(stable, fewest), most, highest)
+            if why:
+                _say_stable(why, wanted, stable, self._stabilization_s)
+                _say_limits(why, stable, {"at_most": highest}, fewest, most, count)
+            return count
         up, down = behavior.scale_up, behavior.scale_down
         windows = [recommended.within(now_s, rules.window_s or 0.0) for rules in (up, down)]
         recommended.add(now_s, wanted)
         stable = stabilized(current, wanted, *windows)
+        count, limit = stable, {}
         if stable > current:
-            return min(stable, most, up_limit(current, up, self._changes, now_s))
-        if stable < current:
-            return max(stable, fewest, down_limit(current, down, self._changes, now_s))
-        return stable
+            limit = {"at_most": up_limit(current, up, self._changes, now_s)}
+            count = min(stable, most, limit["at_most"])
+        elif stable < current:
+            limit = {"at_least": down_limit(current, down, self._changes, now_s)}
+            count = max(stable, fewest, limit["at_least"])
+        if why:
+            _say_stable(why, wanted, stable, (up if wanted > current else down).window_s)
+            _say_limits(why, stable, limit, fewest, most, count)
+        return count
+
+
+def _say_stable(why: Reasons, wanted: int, stable: int, window_s: float | None) -> None:
+    why.say("stabilisation", wanted=wanted, count=stable, window_s=window_s, holds=stable != wanted)
+
+
+def _say_limits(why: Reasons, stable: int, limit: Mapping[str, int], fewest: int, most: int, count: int) -> None:
+    """What the limit of the rate, `at_most` or `at_least`, leaves of what is stable, and what the bounds leave."""
+    allowed = min(max(stable, limit.get("at_least", stable)), limit.get("at_most", math.inf))
+    if limit:
+        why.say("rate_limit", wanted=stable, **limit, count=allowed, holds=allowed != stable)
+    why.say("bound", wanted=allowed, least=fewest, most=most, count=count, holds=count != allowed)

@@ -18,7 +18,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
+from policies.reasons import Reasons
 from policies.view import PodSample
 
 MILLI = 1000
@@ -33,6 +35,11 @@ class Tolerance:
 
     def holds(self, ratio: float) -> bool:
         return 1.0 - self.down <= ratio <= 1.0 + self.up
+
+    def say(self, why: Reasons, ratio: float, **facts: Any) -> None:
+        """Says the ratio, and whether the tolerance holds."""
+        why.say("ratio", ratio=ratio, **facts)
+        why.say("tolerance", low=1.0 - self.down, high=1.0 + self.up, holds=self.holds(ratio))
 
 
 class PodClass(Enum):
@@ -94,13 +101,18 @@ def usage_ratio(pods: Sequence[Usage], target: int, is_utilization: bool) -> flo
 
 
 def by_pods(
-    current: int, ready: Usage, unready: Usage, missing: Usage, target: int, is_utilization: bool, tolerance: Tolerance
-) -> int | None:
+    current: int, ready: Usage, unready: Usage, missing: Usage, target: int, is_utilization: bool,
+    tolerance: Tolerance, why: Reasons | None = None,
+) -> int | None:  # fmt: skip
     """Replicas by a metric that each pod has; None where no ready pod has it, or none requests any."""
     if not ready.num or (is_utilization and not ready.requested):
+        if why:
+            why.say("wait", what="a ready pod that has the metric", holds=True)
         return None
     ratio = usage_ratio([ready], target, is_utilization)
     if not missing.num and not (unready.num and ratio > 1.0):
+        if why:
+            tolerance.say(why, ratio, **_goal(target, is_utilization), ready=ready.num)
         return current if tolerance.holds(ratio) else math.ceil(ratio * ready.num)
     pods = [ready]
     if missing.num and not (is_utilization and ratio == 1.0):
@@ -111,34 +123,60 @@ def by_pods(
     if unready.num and ratio > 1.0:
         pods.append(Usage(unready.num, 0, unready.requested))
     again = usage_ratio(pods, target, is_utilization)
-    if tolerance.holds(again) or (ratio < 1.0 < again) or (again < 1.0 < ratio):
+    if why:
+        num = {"ready": ready.num, "unready": unready.num, "missing": missing.num}
+        tolerance.say(why, again, **_goal(target, is_utilization), of_ready=ratio, **num)
+    if tolerance.holds(again):
         return current
     replicas = math.ceil(again * sum(each.num for each in pods))
     moves_against = (again < 1.0 and replicas > current) or (again > 1.0 and replicas < current)
-    return current if moves_against else replicas
+    if moves_against or (ratio < 1.0 < again) or (again < 1.0 < ratio):
+        if why:
+            why.say(
+                "note", text="with the pods that are not ready, or have no metric, it points the other way", holds=True
+            )
+        return current
+    return replicas
 
 
-def by_value(current: int, num_ready: int, value: int, target: int, tolerance: Tolerance) -> int:
+def _goal(target: int, is_utilization: bool) -> dict[str, Any]:
+    """A target as one sets it."""
+    return {"target": target, "unit": "%"} if is_utilization else {"target": target / MILLI}
+
+
+def by_value(
+    current: int, num_ready: int, value: int, target: int, tolerance: Tolerance, why: Reasons | None = None
+) -> int:
     """Replicas by one value of something outside; from 0 without tolerance."""
     ratio = value / target
     if not current:
+        if why:
+            why.say("ratio", ratio=ratio, target=target / MILLI)
         return math.ceil(ratio)
+    if why:
+        tolerance.say(why, ratio, target=target / MILLI)
     if tolerance.holds(ratio):
         return current
     return math.ceil(ratio * num_ready)
 
 
-def by_average_value(current: int, value: int, target: int, tolerance: Tolerance) -> int:
+def by_average_value(current: int, value: int, target: int, tolerance: Tolerance, why: Reasons | None = None) -> int:
     """Replicas by a value that they share."""
+    if why and current:
+        tolerance.say(why, value / (target * current), target=target / MILLI, units=current)
     if current and tolerance.holds(value / (target * current)):
         return current
     return math.ceil(value / target)
 
 
-def combined(current: int, wishes: Sequence[int | None]) -> int | None:
+def combined(current: int, wishes: Sequence[int | None], why: Reasons | None = None) -> int | None:
     """Of several metrics: the most that a valid one asks for; None, and nothing is to be done, where an invalid one
     may have asked for more."""
     valid = [wish for wish in wishes if wish is not None]
-    if not valid or (len(valid) < len(wishes) and max(valid) < current):
-        return None
-    return max(valid)
+    is_doubtful = not valid or (len(valid) < len(wishes) and max(valid) < current)
+    if why:
+        if is_doubtful:
+            why.say("wait", what="the metrics that are invalid: one may ask for more", holds=True)
+        elif len(wishes) > 1:
+            why.say("recommendation", count=max(valid), most_of=list(wishes))
+    return None if is_doubtful else max(valid)

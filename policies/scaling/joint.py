@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from policies.errors import PolicyError
 from policies.protocols import ScalingPolicy
@@ -39,6 +39,7 @@ class _Shared:
     pools: tuple[str, ...]
     decided_s: float = field(default=-math.inf)
     answers: dict[str, int] = field(default_factory=dict)
+    said: list[dict[str, Any]] = field(default_factory=list)  # while it decided
 
 
 @dataclass
@@ -52,10 +53,14 @@ class Member:
         return self.shared.policy.period_s
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        shared = self.shared
+        shared, why = self.shared, view.explain
         if shared.decided_s != view.now_s or target.name not in shared.answers:
             shared.answers = shared.policy.decide(view, [view.pools[name] for name in shared.pools])
             shared.decided_s = view.now_s
+            if why:
+                shared.said, why.steps = why.steps, []
+        if why:  # what concerns this pool, or all of them
+            why.steps += [step for step in shared.said if step.get("of", target.name) == target.name]
         return shared.answers.pop(target.name)
 
     def drains(self, target: Target, view: ClusterView) -> Sequence[int]:

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import ClassVar
 
 from policies.errors import PolicyError
+from policies.reasons import Reasons
 from policies.registry import register
 from policies.scaling.joint import a_pool
 from policies.scaling.karpenter_disruption import Cluster, Command, budget, consolidation, emptiness, first_command
@@ -103,12 +104,25 @@ class Karpenter:
         """How many nodes each of these pools should have, by name."""
         self._leaving = ()
         seen = self._look(view, pools)
-        counts = {pool.name: pool.num_units for pool in pools}
-        if self._batch.is_over(view.now_s, seen.cluster.waiting):
+        counts, why = {pool.name: pool.num_units for pool in pools}, view.explain
+        is_over = self._batch.is_over(view.now_s, seen.cluster.waiting)
+        if why:
+            self._say_demand(why, view.now_s, seen, pools, is_over)
+        if is_over:
             for name, more in seen.launches.items():
                 counts[name] += more
-        self._disrupt(view.now_s, pools, seen, counts)
-        return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+        self._disrupt(view.now_s, pools, seen, counts, why)
+        return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units, why) for pool in pools}
+
+    def _say_demand(self, why: Reasons, now_s: float, seen: _Seen, pools: Sequence[PoolView], is_over: bool) -> None:
+        """What waits, which nodes it takes, and whether it is their time."""
+        waiting = seen.cluster.waiting
+        why.say("demand", pods=len(waiting), gpus=sum(pod.gpus for pod in waiting), holds=not waiting)
+        if waiting and not is_over:
+            why.say("wait", what="the end of the batch", left_s=self._batch.over_s - now_s, holds=True)
+        for pool in pools if waiting else ():
+            more = seen.launches.get(pool.name, 0)
+            why.say("recommendation", of=pool.name, count=pool.num_units + more, holds=not more)
 
     def drains(self, target: Target, view: ClusterView) -> Sequence[int]:
         return of_pool(self._leaving, target, view)
@@ -146,12 +160,22 @@ class Karpenter:
             changed[room.index] = before if before and before[0] == jobs else (jobs, now_s)
         self._changed = changed
 
-    def _disrupt(self, now_s: float, pools: Sequence[PoolView], seen: _Seen, counts: dict[str, int]) -> None:
+    def _disrupt(
+        self, now_s: float, pools: Sequence[PoolView], seen: _Seen, counts: dict[str, int], why: Reasons | None
+    ) -> None:
         """Goes on with what is under way, or looks for something; takes off and adds nodes."""
         if self._replacing:
+            if why:
+                why.say("wait", what=f"a node of {self._replacing.by}, which replaces others", holds=True)
             self._finish_replacing(now_s, {pool.name: pool for pool in pools}, counts)
             return
-        if now_s < (self._proposal[0] if self._proposal else self._disrupt_s):
+        due_s = self._proposal[0] if self._proposal else self._disrupt_s
+        if now_s < due_s:
+            if why:
+                what = "the next look at what could go"
+                if self._proposal:
+                    what = f"a second look at {self._proposal[1].method} of {len(self._proposal[1].nodes)} nodes"
+                why.say("wait", what=what, left_s=due_s - now_s, holds=True)
             return
         self._disrupt_s = now_s + self.disruption_s
         budgets = {
@@ -161,18 +185,25 @@ class Karpenter:
         if self._proposal:
             still = self._still(self._proposal[1], candidates, budgets, seen.cluster)
             self._proposal = None
-            self._carry_out(now_s, still, pools, seen.cluster, counts)
+            if why and still is None:
+                why.say("note", text="what was to go is needed after all", holds=True)
+            self._carry_out(now_s, still, pools, seen.cluster, counts, why)
             return
         looked_at = [room.index for room in candidates]
-        if looked_at == seen.nothing_for:
-            return
-        found = first_command(candidates, budgets, seen.cluster, self.consolidation == "WhenEmpty")
+        found = None
+        if looked_at != seen.nothing_for:
+            found = first_command(candidates, budgets, seen.cluster, self.consolidation == "WhenEmpty")
         if found is None:
             seen.nothing_for = looked_at
+            if why:
+                why.say("note", text=f"of {len(looked_at)} nodes that are looked at none can go", holds=True)
         elif self.validate_s:
             self._proposal = now_s + self.validate_s, found
+            if why:
+                what = f"a second look at {found.method} of {len(found.nodes)} nodes"
+                why.say("wait", what=what, left_s=self.validate_s, holds=True)
         else:
-            self._carry_out(now_s, found, pools, seen.cluster, counts)
+            self._carry_out(now_s, found, pools, seen.cluster, counts, why)
 
     def _candidates(self, now_s: float, seen: _Seen) -> list[Room]:
         """Nodes whose pods have been the same for long enough, and that nothing that waits is meant for."""
@@ -197,10 +228,14 @@ class Karpenter:
         return again if again and (again.replacement is None) == (command.replacement is None) else None
 
     def _carry_out(
-        self, now_s: float, command: Command | None, pools: Sequence[PoolView], cluster: Cluster, counts: dict[str, int]
-    ) -> None:
+        self, now_s: float, command: Command | None, pools: Sequence[PoolView], cluster: Cluster,
+        counts: dict[str, int], why: Reasons | None,
+    ) -> None:  # fmt: skip
         if command is None:
             return
+        if why:
+            instead = f", for one node of {command.replacement}" if command.replacement else ""
+            why.say("note", text=f"{command.method}: nodes to go: {len(command.nodes)}{instead}")
         gone = tuple(room.pool for room in cluster.rooms if room.index in command.nodes)
         if command.replacement is None:
             self._leaving = command.nodes

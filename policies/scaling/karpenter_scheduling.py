@@ -122,11 +122,15 @@ class Batch:
                 self._first_s = min(new)
         if not pods:
             return False
-        if self._newest_s is None:
-            is_over = now_s >= self._tried_s + self.retry_s
-        else:
-            assert self._first_s is not None
-            is_over = now_s >= self._newest_s + self.idle_s or now_s >= self._first_s + self.max_s
+        is_over = now_s >= self.over_s
         if is_over:
             self._seen, self._first_s, self._newest_s, self._tried_s = self._waiting.copy(), None, None, now_s
         return is_over
+
+    @property
+    def over_s(self) -> float:
+        """When it is over, if nothing else comes."""
+        if self._newest_s is None:
+            return self._tried_s + self.retry_s
+        assert self._first_s is not None
+        return min(self._newest_s + self.idle_s, self._first_s + self.max_s)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from policies.reasons import Reasons
 from policies.registry import register
 from policies.scaling.hpa_behavior import STABILIZATION_S, Behavior
 from policies.scaling.kubernetes_hpa import KubernetesHpa, MetricSpec
@@ -39,7 +40,11 @@ class GeneratedHpa(KubernetesHpa):
         failures = self._failures[spec.metric] = self._failures.get(spec.metric, 0) + 1 if value is None else 0
         if failures <= self.fallback_failures or not self.fallback_units or spec.target_type != "AverageValue":
             return value
-        return self.fallback_units * spec.target
+        fallback = self.fallback_units * spec.target
+        if view.explain:
+            text = f"{spec.metric} has failed {failures} times in a row: it reads as {fallback:g}"
+            view.explain.say("note", text=text)
+        return fallback
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,29 @@ class Keda:
             is_over=is_over,
         )
         replicas, is_activity = polled(current, found, fewest, self.idle_units)
+        replicas = min(replicas, max(most, current))
+        if view.explain:
+            self._say(view.explain, target, view, values, found, fewest, replicas)
         if is_activity:
             self._active_s = now_s
-        return min(replicas, max(most, current))
+        return replicas
+
+    def _say(
+        self, why: Reasons, target: Target, view: ClusterView, values: Sequence[tuple[Trigger, float | None]],
+        found: Poll, fewest: int, replicas: int,
+    ) -> None:  # fmt: skip
+        """What the triggers read, and what that brings; the HPA says the rest where it brings nothing."""
+        current = target.num_units
+        for each, value in values:
+            why.measured(view, target.name, each.metric, value, holds=value is None)
+            is_on = value is not None and each.is_active(value)
+            why.say("alarm", direction="active", bound=each.activation_threshold, on=is_on)
+        least = 0 if self.idle_units is None and not fewest else self.idle_units
+        may_go = not (found.is_active or found.has_error) and least is not None and current > least
+        if may_go and not found.is_over:
+            until_s = self._first_s + self.initial_cooldown_s
+            if self._active_s is not None:
+                until_s = self._active_s + self.cooldown_s
+            why.say("cool_down", direction=f"to {least}", left_s=until_s - view.now_s, holds=True)
+        if replicas != current:
+            why.say("recommendation", count=replicas, by="KEDA itself")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from policies.metrics_view import KEEP_S
+from policies.reasons import Reasons
 from policies.registry import register
 from policies.scaling.options import bounded, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
@@ -35,12 +36,18 @@ def window_average(samples: Sequence[tuple[float, float]], now_s: float, window_
 
 
 def clamped(
-    average: float, target: float, ready: float, max_up_rate: float, max_down_rate: float, reachable: bool = True
-) -> int:
+    average: float, target: float, ready: float, max_up_rate: float, max_down_rate: float, reachable: bool = True,
+    why: Reasons | None = None,
+) -> int:  # fmt: skip
     """The replicas that an average asks for, within what the rates allow; of fractions the way up gets the next one."""
     up = math.ceil(max_up_rate * ready)
     down = math.floor(ready / max_down_rate) if reachable else 0
-    return min(max(math.ceil(average / target), down), up)
+    wanted = math.ceil(average / target)
+    count = min(max(wanted, down), up)
+    if why:
+        why.say("ratio", ratio=average / target, target=target)
+        why.say("rate_limit", wanted=wanted, at_least=down, at_most=up, count=count, holds=count != wanted)
+    return count
 
 
 @register("scaling", "knative_kpa")
@@ -106,7 +113,7 @@ class KnativeKpa:
         require_bounds("knative_kpa", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        now_s = view.now_s
+        now_s, why = view.now_s, view.explain
         if self._is_new:
             self._is_new = False
             if target.num_ready > 1:
@@ -115,42 +122,62 @@ class KnativeKpa:
         samples = view.metrics.since(target.name, self.metric, now_s - looked_back_s)
         bucket_s = _interval_s(samples)
         if not samples or now_s - samples[-1][0] > max(self.stable_window_s, bucket_s):
+            if why:
+                why.measured(view, target.name, self.metric, None, window_s=self.stable_window_s, holds=True)
             return target.num_units
         windows = (self.stable_window_s, self.panic_window_frac * self.stable_window_s)
         stable, panic = (window_average(samples, now_s, window_s, bucket_s) for window_s in windows)
-        wanted = self._delay(now_s, self._decided(now_s, stable, panic, target.num_ready))
-        return bounded(self._last_one(now_s, wanted, target), target, self.min_units, self.max_units)
+        if why:
+            for value, window_s in zip((stable, panic), windows, strict=True):
+                why.measured(view, target.name, self.metric, value, window_s=window_s)
+        wanted = self._delay(now_s, self._decided(now_s, stable, panic, target.num_ready, why), why)
+        wanted = self._last_one(now_s, wanted, target, why)
+        return bounded(wanted, target, self.min_units, self.max_units, why)
 
-    def _decided(self, now_s: float, stable: float, panic: float, num_ready: int) -> int:
+    def _decided(self, now_s: float, stable: float, panic: float, num_ready: int, why: Reasons | None = None) -> int:
         """What the two averages come to, in panic or not."""
         goal, ready = max(_LEAST_TARGET, self.target * self.target_utilization), max(1, num_ready)
         wishes = []
         for average in (stable, panic):
-            wish = clamped(average, goal, ready, self.max_up_rate, self.max_down_rate)
+            wish = clamped(average, goal, ready, self.max_up_rate, self.max_down_rate, why=why)
             wishes.append(max(wish, self.activation_scale) if self.activation_scale > 1 and average > 0 else wish)
         if math.ceil(panic / goal) / ready >= self.panic_threshold:
             self._panic_s = now_s
         elif self._panic_s is not None and self._panic_s + self.stable_window_s < now_s:
             self._panic_s, self._max_panic = None, 0
         if self._panic_s is None:
+            if why:
+                why.say("recommendation", count=wishes[0], by="the stable window")
             return wishes[0]
         self._max_panic = max(self._max_panic, *wishes)
+        if why:
+            why.say("recommendation", count=max(wishes), by="both windows, in panic")
+            held = {"wanted": max(wishes), "count": self._max_panic, "window_s": self.stable_window_s}
+            why.say("stabilisation", **held, holds=self._max_panic > max(wishes))
         return self._max_panic
 
-    def _delay(self, now_s: float, wanted: int) -> int:
+    def _delay(self, now_s: float, wanted: int, why: Reasons | None) -> int:
         """The most that was wanted in the delay of the way down."""
         if not self.down_delay_s:
             return wanted
         self._delayed = [each for each in self._delayed if each[0] > now_s - self.down_delay_s] + [(now_s, wanted)]
-        return max(count for _, count in self._delayed)
+        most = max(count for _, count in self._delayed)
+        if why:
+            why.say("stabilisation", wanted=wanted, count=most, window_s=self.down_delay_s, holds=most > wanted)
+        return most
 
-    def _last_one(self, now_s: float, wanted: int, target: Target) -> int:
+    def _last_one(self, now_s: float, wanted: int, target: Target, why: Reasons | None) -> int:
         """1 instead of 0 until 0 has been wanted for the grace."""
         if wanted or not target.num_units:
             self._zero_s = None
             return wanted
         self._zero_s = now_s if self._zero_s is None else self._zero_s
-        return 0 if now_s >= self._zero_s + self.grace_s else 1
+        is_over = now_s >= self._zero_s + self.grace_s
+        if why:
+            why.say(
+                "delay", direction="to 0", have=now_s - self._zero_s, need=self.grace_s, unit="s", holds=not is_over
+            )
+        return 0 if is_over else 1
 
 
 def _interval_s(samples: Sequence[tuple[float, float]]) -> float:

@@ -21,7 +21,7 @@ from policies.scaling.hpa_ratio import (
     milli,
 )
 from policies.scaling.load import TOTALS, units_measured
-from policies.scaling.options import bounds, made, require, require_metric
+from policies.scaling.options import bounds, made, require, require_metric, say_bound
 from policies.view import ClusterView, PodSample, ServiceView, Target
 
 _TARGETS = {
@@ -126,34 +126,43 @@ class KubernetesHpa:
         return not all(spec.is_outside for spec in self.metrics)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        current, now_s = target.num_units, view.now_s
+        current, now_s, why = target.num_units, view.now_s, view.explain
         fewest, most = bounds(target, self.min_units, self.max_units)
         self._normalizer.start(now_s, current)
         if not current and fewest:
+            if why:
+                why.say("note", text="autoscaling is off where there is no replica and the minimum isn't 0", holds=True)
             return current
         if not fewest <= current <= most:
             replicas = min(max(current, fewest), most)
+            if why:
+                say_bound(why, target, current, fewest, most, replicas)
         else:
-            wanted = combined(current, [self._wish(spec, target, view) for spec in self.metrics])
+            wanted = combined(current, [self._wish(spec, target, view) for spec in self.metrics], why)
             if wanted is None:
                 return current
-            replicas = self._normalizer.normalized(now_s, current, wanted, fewest, most)
+            replicas = self._normalizer.normalized(now_s, current, wanted, fewest, most, why)
         self._normalizer.set(now_s, current, replicas)
         return replicas
 
     def _wish(self, spec: MetricSpec, target: Target, view: ClusterView) -> int | None:
         """The replicas that one metric asks for; None where it is invalid."""
+        current, why = target.num_units, view.explain
+        wish: int | None
         if not spec.is_outside:
             ready, unready, missing = self._groups(spec, target, view)
             is_utilization = spec.target_type == "Utilization"
             goal = int(spec.target) if is_utilization else milli(spec.target)
-            return by_pods(target.num_units, ready, unready, missing, goal, is_utilization, self._tolerance)
-        value = self._measured(spec, target, view)
-        if value is None:
-            return None
-        if spec.target_type == "AverageValue":
-            return by_average_value(target.num_units, milli(value), milli(spec.target), self._tolerance)
-        return by_value(target.num_units, target.num_ready, milli(value), milli(spec.target), self._tolerance)
+            wish = by_pods(current, ready, unready, missing, goal, is_utilization, self._tolerance, why)
+        elif (value := self._measured(spec, target, view)) is None:
+            wish = None
+        elif spec.target_type == "AverageValue":
+            wish = by_average_value(current, milli(value), milli(spec.target), self._tolerance, why)
+        else:
+            wish = by_value(current, target.num_ready, milli(value), milli(spec.target), self._tolerance, why)
+        if why and wish is not None:
+            why.say("recommendation", count=wish, by=spec.metric)
+        return wish
 
     def newest(self, metric: str, target: Target, view: ClusterView) -> float | None:
         """The last value measured; None where there is none, it is too old, or not a number."""
@@ -164,7 +173,10 @@ class KubernetesHpa:
         return None if value is None or math.isnan(value) else value
 
     def _measured(self, spec: MetricSpec, target: Target, view: ClusterView) -> float | None:
-        return self.newest(spec.metric, target, view)
+        value = self.newest(spec.metric, target, view)
+        if view.explain:
+            view.explain.measured(view, target.name, spec.metric, value, holds=value is None)
+        return value
 
     def _groups(self, spec: MetricSpec, target: Target, view: ClusterView) -> tuple[Usage, Usage, Usage]:
         """The pods that are ready, unready and missing, as far as they are known one by one."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from policies.errors import PolicyError
 from policies.metrics_view import METRICS, SERVICE_METRICS
+from policies.reasons import Reasons
 from policies.registry import nearest
 from policies.view import Target
 
@@ -42,10 +43,20 @@ def bounds(target: Target, min_units: int = 0, max_units: int | None = None) -> 
     return min(max(min_units, target.min_units), most), most
 
 
-def bounded(wanted: int, target: Target, min_units: int = 0, max_units: int | None = None) -> int:
+def bounded(
+    wanted: int, target: Target, min_units: int = 0, max_units: int | None = None, why: Reasons | None = None
+) -> int:
     """The number nearest to `wanted` that lies within the bounds."""
     fewest, most = bounds(target, min_units, max_units)
-    return min(max(wanted, fewest), most)
+    count = min(max(wanted, fewest), most)
+    if why:
+        say_bound(why, target, wanted, fewest, most, count)
+    return count
+
+
+def say_bound(why: Reasons, target: Target, wanted: int, fewest: int, most: int, count: int) -> None:
+    """Says which bounds `wanted` was held against, and what came of it."""
+    why.say("bound", of=target.name, wanted=wanted, least=fewest, most=most, count=count, holds=count != wanted)
 
 
 def made(cls: type[_Class], given: Any, where: str) -> _Class:

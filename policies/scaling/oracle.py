@@ -108,10 +108,16 @@ class Oracle:
         if not self._times_s:
             raise PolicyError("oracle: does not know the load: give path, times_s and values, or call reveal")
         per_unit = capacity_of_unit("oracle", target, None, self.per_unit)
-        come_s = view.now_s + lead_of(target, self.lead_s)
-        later = units_of(self._most(come_s, come_s + self.period_s), per_unit)
-        until_then = units_of(self._most(view.now_s, come_s), per_unit)
-        return bounded(decided(target.num_units, later, until_then), target, self.min_units, self.max_units)
+        why, lead_s = view.explain, lead_of(target, self.lead_s)
+        come_s = view.now_s + lead_s
+        load, before = self._most(come_s, come_s + self.period_s), self._most(view.now_s, come_s)
+        later, until_then = units_of(load, per_unit), units_of(before, per_unit)
+        wanted = decided(target.num_units, later, until_then)
+        if why:
+            why.say("forecast", load=load, units=later, lead_s=lead_s, by="the truth")
+            why.say("forecast", load=before, units=until_then, until_s=lead_s, by="the truth")
+            why.say("recommendation", count=wanted)
+        return bounded(wanted, target, self.min_units, self.max_units, why)
 
     def _most(self, from_s: float, to_s: float) -> float:
         """The largest load from one time to another, the end excluded unless they are one."""

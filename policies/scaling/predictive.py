@@ -9,6 +9,7 @@ from typing import Any
 
 from policies.errors import PolicyError
 from policies.forecasting import Clairvoyant, Forecaster
+from policies.reasons import Reasons
 from policies.registry import register, registry
 from policies.scaling.foresight import (
     DEMAND,
@@ -113,25 +114,32 @@ class Predictive:
         self._forecaster.reveal(times_s, values)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        now_s, count, most = view.now_s, target.num_units, self.max_units
+        now_s, count, most, why = view.now_s, target.num_units, self.max_units, view.explain
         self._observe(target, view)
+        if why:
+            self._say_load(why, target, view)
         if self._seen is None:
-            return bounded(count, target, self.min_units, most)
+            return bounded(count, target, self.min_units, most, why)
         per_unit = capacity_of_unit("predictive", target, self.metric, self.per_unit)
         floor = units_of(self._seen[1], per_unit) if self.at_least_now else 0
         lead_s = lead_of(target, self.lead_s)
         come_s = now_s + lead_s  # of what is ordered now; the next order's comes a period later
-        later = self._needed(now_s, [come_s, come_s + self.period_s], per_unit)
+        later = self._needed(now_s, [come_s, come_s + self.period_s], per_unit, why, lead_s=lead_s)
         if later is None:
             wanted = floor if self.at_least_now else count
         else:
             looks = [now_s + lead_s * look / _LOOKS for look in range(_LOOKS)]
-            until_then = self._needed(now_s, looks, per_unit) if later < count else later
+            until_then = self._needed(now_s, looks, per_unit, why, until_s=lead_s) if later < count else later
             wanted = decided(count, max(later, floor), max(until_then or 0, floor))
             most = most if most is None else effective_max(most, later, self.max_buffer_frac)
+        if why:
+            now = {"now": floor} if self.at_least_now else {}
+            why.say("recommendation", count=wanted, **now, holds=later is None and not self.at_least_now)
         if not self.scales_in:
+            if why and wanted < count:
+                why.say("note", text="scales_in=false: no units are taken away", holds=True)
             wanted = max(wanted, count)
-        return bounded(wanted, target, self.min_units, most)
+        return bounded(wanted, target, self.min_units, most, why)
 
     def _observe(self, target: Target, view: ClusterView) -> None:
         """Feeds the forecaster with what has been measured since."""
@@ -141,9 +149,19 @@ class Predictive:
             self._seen = time_s, load
             self._first_s = min(self._first_s, time_s)
 
-    def _needed(self, now_s: float, times_s: Sequence[float], per_unit: float) -> int | None:
+    def _say_load(self, why: Reasons, target: Target, view: ClusterView) -> None:
+        """The last load that the forecaster was fed with."""
+        metric = self.metric or (DEMAND if isinstance(target, PoolView) else "concurrency")
+        value = None if self._seen is None else self._seen[1]
+        why.measured(view, target.name, metric, value, holds=value is None)
+
+    def _needed(
+        self, now_s: float, times_s: Sequence[float], per_unit: float, why: Reasons | None = None, **when: Any
+    ) -> int | None:
         """The most units that the load takes at these times; None where that can't be said yet."""
         if now_s < self._first_s + self.min_history_s:
+            if why:
+                why.say("delay", direction="forecast", have=now_s - self._first_s, need=self.min_history_s, unit="s")
             return None
         if self.refresh_s:
             self._refresh(now_s)
@@ -151,7 +169,11 @@ class Predictive:
         else:
             forecasts = [self._forecaster.forecast(at_s, self.quantile) for at_s in times_s]
         known = [units_of(load, per_unit) for load in forecasts if load is not None]
-        return max(known) if len(known) == len(forecasts) else None
+        units = max(known) if len(known) == len(forecasts) else None
+        if why:
+            load = None if units is None else max(load for load in forecasts if load is not None)
+            why.say("forecast", load=load, units=units, **when, quantile=self.quantile, by=self.forecaster["name"])
+        return units
 
     def _refresh(self, now_s: float) -> None:
         """Makes the plan anew if it is time: the load at the beginning of each step, of this one that now."""

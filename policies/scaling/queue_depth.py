@@ -47,15 +47,26 @@ class QueueDepth:
         self._wanted = Recent(self.delay_in_s)
 
     def desired(self, target: Target, view: ClusterView) -> int:
+        why = view.explain
         waiting = view.metrics.mean(target.name, self.metric, view.now_s - self.window_s)
+        if why:
+            why.measured(view, target.name, self.metric, waiting, window_s=self.window_s, holds=waiting is None)
         wanted = target.num_units
         if waiting is not None:
-            wanted = ceil(self._busy(target, view) + waiting / self.per_unit)
+            busy = self._busy(target, view)
+            wanted = ceil(busy + waiting / self.per_unit)
+            if why:
+                why.say("ratio", ratio=waiting / self.per_unit, target=self.per_unit)
+                why.say("recommendation", count=wanted, busy=busy)
             before = self._wanted.within(view.now_s, self.delay_in_s)
             self._wanted.add(view.now_s, wanted)
             if wanted < target.num_units:
-                wanted = min(max([wanted, *before]), target.num_units)
-        return bounded(wanted, target, self.min_units, self.max_units)
+                stable = min(max([wanted, *before]), target.num_units)
+                if why:
+                    held = {"wanted": wanted, "count": stable, "window_s": self.delay_in_s}
+                    why.say("stabilisation", **held, holds=stable > wanted)
+                wanted = stable
+        return bounded(wanted, target, self.min_units, self.max_units, why)
 
     def _busy(self, target: Target, view: ClusterView) -> float:
         """How many units serve, as measured over the window."""

@@ -70,15 +70,23 @@ class RayAutoscaler:
         require_bounds("ray_autoscaler", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        pool = a_pool("ray_autoscaler", target)
+        pool, why = a_pool("ray_autoscaler", target), view.explain
         count = pool.num_units
         state = state_of(view, [pool])
         if self._seen is None or self._seen[0] != state:
             self._seen = state, *self._look(view, pool)
         _, idle_nodes, spare_nodes, missing = self._seen
-        launched = min(missing, launch_limit(self.upscaling_speed, pool.num_ready))
+        limit = launch_limit(self.upscaling_speed, pool.num_ready)
+        launched = min(missing, limit)
         spare = len(self._idle(view.now_s, idle_nodes) & spare_nodes)
-        return bounded(count + launched - spare, pool, self.min_units, self.max_units)
+        if why:
+            why.say("demand", jobs=view.pending.num, nodes=missing, holds=not missing)
+            most = {"at_most": count + limit, "count": count + launched}
+            why.say("rate_limit", wanted=count + missing, **most, holds=launched < missing)
+            since_s = min(self._idle_since_s.values(), default=view.now_s)
+            facts = {"nodes": len(idle_nodes), "have_s": view.now_s - since_s, "need_s": self.idle_timeout_s}
+            why.say("idle", **facts, going=spare, holds=not spare and bool(idle_nodes))
+        return bounded(count + launched - spare, pool, self.min_units, self.max_units, why)
 
     def _look(self, view: ClusterView, pool: PoolView) -> tuple[set[int], set[int], int]:
         """(nodes that nothing runs on, those of them that nothing that waits fits on, how many more it takes)."""

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, field
 
 from policies.metrics_view import KEEP_S
+from policies.reasons import Reasons
 from policies.registry import register
 from policies.scaling.load import TOTALS, units_measured
-from policies.scaling.options import bounds, require, require_metric
+from policies.scaling.options import bounded, require, require_metric
 from policies.view import ClusterView, Target
 
 
@@ -71,21 +72,28 @@ class RayServe:
         )
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        running, current = target.num_ready, target.num_units
-        fewest, most = bounds(target, self.min_units, self.max_units)
+        running, current, why = target.num_ready, target.num_units, view.explain
         total = view.metrics.mean(target.name, self.metric, view.now_s - self.look_back_s)
+        if why:
+            why.measured(view, target.name, self.metric, total, window_s=self.look_back_s, holds=total is None)
         if total is None:
-            return min(max(current, fewest), most)
+            return bounded(current, target, self.min_units, self.max_units, why)
         if self.metric not in TOTALS:
             total *= units_measured(target)
         if not running:
             wanted = max(math.ceil(self.upscaling_factor), current) if total > 0 else current
-            return min(max(wanted, fewest), most)
+            if why:
+                why.say("recommendation", count=wanted, by="whether there is any request, while no replica runs")
+            return bounded(wanted, target, self.min_units, self.max_units, why)
         raw = total / self.target_ongoing_requests
         wanted = smoothed(running, raw, self.upscaling_factor, self.downscaling_factor)
-        return self._delayed(view.now_s, current, min(max(wanted, fewest), most))
+        if why:
+            why.say("ratio", ratio=raw / running, target=self.target_ongoing_requests, units=running)
+            why.say("recommendation", count=wanted, unrounded=raw)
+        wanted = bounded(wanted, target, self.min_units, self.max_units, why)
+        return self._delayed(view.now_s, current, wanted, why)
 
-    def _delayed(self, now_s: float, current: int, wanted: int) -> int:
+    def _delayed(self, now_s: float, current: int, wanted: int, why: Reasons | None) -> int:
         """`wanted`, once its direction has been called for for long enough; until then what there is."""
         direction = (wanted > current) - (wanted < current)
         if direction != self._direction:
@@ -96,7 +104,11 @@ class RayServe:
             if current == 1 and self.downscale_to_zero_delay_s is not None:
                 delay_s = self.downscale_to_zero_delay_s
             wanted = max(wanted, 1) if current > 1 else wanted
-        if not direction or now_s < self._since_s + delay_s:
+        is_early = now_s < self._since_s + delay_s
+        if why and direction:
+            have = {"have": now_s - self._since_s, "need": delay_s, "unit": "s"}
+            why.say("delay", direction="out" if direction > 0 else "in", **have, holds=is_early)
+        if not direction or is_early:
             return current
         self._direction = 0
         return wanted

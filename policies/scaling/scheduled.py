@@ -85,14 +85,18 @@ class Scheduled:
         self._inner.reveal(times_s, values)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        units = None
+        units, why = None, view.explain
         for action in self._due(view.now_s):
             units = action.units if action.units is not None else units
             self._set |= {name: value for name in _SETTINGS[1:] if (value := getattr(action, name)) is not None}
         self._asked_s = view.now_s
         wanted = self._inner.desired(target, view) if self._inner else target.num_units
         least, most = self._set.get("min_units", 0), self._set.get("max_units")
-        return bounded(wanted if units is None else units, target, least, most)  # `most` wins where they cross
+        if why:
+            has_set = {"units": units, "least": self._set.get("min_units"), "most": most}
+            facts = {name: value for name, value in has_set.items() if value is not None}
+            why.say("schedule", **facts, holds=units is None and self._inner is None)
+        return bounded(wanted if units is None else units, target, least, most, why)  # `most` wins where they cross
 
     def _due(self, now_s: float) -> Iterator[Action]:
         """The actions since it was last asked, in order; the first time those of the cycle before."""

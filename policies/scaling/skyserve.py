@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from policies.errors import PolicyError
 from policies.metrics_view import KEEP_S
+from policies.reasons import Reasons
 from policies.registry import nearest, register
 from policies.scaling.load import ceil
 from policies.scaling.options import bounded, require, require_bounds, require_metric
@@ -74,28 +75,45 @@ class SkyServe:
         require_bounds("skyserve", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        rate = view.metrics.mean(self.service or target.name, self.metric, view.now_s - self.window_s)
+        why, measured = view.explain, self.service or target.name
+        rate = view.metrics.mean(measured, self.metric, view.now_s - self.window_s)
+        if why:
+            why.measured(view, measured, self.metric, rate, window_s=self.window_s, holds=rate is None)
         if self._total is None:
             self._total = target.num_units if self.role == "all" else self.min_units
         if rate is not None:
             most = math.inf if self.max_units is None else self.max_units
-            self._settle(int(min(max(ceil(rate / self.qps_per_unit), self.min_units), most)))
+            wanted = int(min(max(ceil(rate / self.qps_per_unit), self.min_units), most))
+            if why:
+                why.say("ratio", ratio=rate / self.qps_per_unit, target=self.qps_per_unit)
+                why.say("recommendation", count=wanted, by="the rate, between min_units and max_units")
+            self._settle(wanted, why)
         if self.role == "all":
-            return bounded(self._total, target, self.min_units, self.max_units)
+            return bounded(self._total, target, self.min_units, self.max_units, why)
         ready_spot = target.num_ready if self.role == "spot" else self._ready_spot(view)
         spot, on_demand = mixed(self._total, self.base_on_demand, ready_spot, self.falls_back)
-        return bounded(spot if self.role == "spot" else on_demand, target)
+        mine = spot if self.role == "spot" else on_demand
+        if why:
+            text = (
+                f"of {self._total} in all {spot} are to be spot, of which {ready_spot} are ready, {on_demand} on demand"
+            )
+            why.say("note", text=text)
+        return bounded(mine, target, why=why)
 
-    def _settle(self, wanted: int) -> None:
+    def _settle(self, wanted: int, why: Reasons | None) -> None:
         """Counts the decisions in a row, and takes what they call for once there are enough."""
         total = self._total or 0
         self._more = self._more + 1 if wanted > total else 0
         self._fewer = self._fewer + 1 if wanted < total else 0
+        more, fewer = (int(delay_s / self.period_s) for delay_s in (self.upscale_delay_s, self.downscale_delay_s))
         is_enough = (
-            (not total and wanted)
-            or (self._more and self._more >= int(self.upscale_delay_s / self.period_s))
-            or (self._fewer and self._fewer >= int(self.downscale_delay_s / self.period_s))
+            (not total and wanted) or (self._more and self._more >= more) or (self._fewer and self._fewer >= fewer)
         )
+        if why and wanted != total:
+            facts = {"direction": "out", "have": self._more, "need": more}
+            if self._fewer:
+                facts = {"direction": "in", "have": self._fewer, "need": fewer}
+            why.say("delay", **facts, unit="decisions in a row", holds=not is_enough)
         if is_enough:
             self._total, self._more, self._fewer = wanted, 0, 0
 

@@ -18,4 +18,6 @@ class Static:
     period_s: ClassVar[float] = math.inf
 
     def desired(self, target: Target, view: ClusterView) -> int:
+        if view.explain:
+            view.explain.say("fixed", holds=True)
         return target.num_units

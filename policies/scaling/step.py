@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policies.errors import PolicyError
+from policies.reasons import Reasons
 from policies.registry import register
-from policies.scaling.alarms import data_points, is_on, require_points
+from policies.scaling.alarms import Points, data_points, is_on, require_points, say_alarms
+from policies.scaling.cool_down import all_there, is_over
 from policies.scaling.options import bounded, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
 
@@ -106,21 +108,31 @@ class Step:
         require_bounds("step", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        now_s, count = view.now_s, target.num_units
+        now_s, count, why = view.now_s, target.num_units, view.explain
         num = max(self.points_out, self.points_in)
         points = data_points(target, view, self.metric, self.point_s, num, self.late_s)
+        if why:
+            self._say(why, target, view, points)
         wanted = count
-        if is_on(points, self.points_out, lambda value: value >= self.upper):
+        if is_on(points, self.points_out, self._is_above):
             rests = now_s < self._last_out_s + self.cooldown_out_s
             base = min(target.num_ready, self._before) if rests else target.num_ready
             step = step_at((points[0] or 0.0) - self.upper, self.steps_out, above=True)
             if step is not None:
                 wanted = max(adjusted(base, step, self.adjustment, self.min_change), count)
-        elif is_on(points, self.points_in, lambda value: value <= self.lower) and not target.num_starting:
+            if why:
+                kind = {"adjustment": step, "kind": self.adjustment, "base": base, "rests": rests}
+                why.say("recommendation", count=wanted, **kind, holds=wanted == count)
+        elif is_on(points, self.points_in, self._is_below):
             step = step_at((points[0] or 0.0) - self.lower, self.steps_in, above=False)
-            if step is not None and now_s >= max(self._last_in_s, self._last_out_s) + self.cooldown_in_s:
-                wanted = min(adjusted(count, step, self.adjustment, self.min_change), count)
-        wanted = bounded(wanted, target, self.min_units, self.max_units)
+            fewer = count if step is None else min(adjusted(count, step, self.adjustment, self.min_change), count)
+            if why:
+                kind = {"adjustment": step, "kind": self.adjustment, "base": count}
+                why.say("recommendation", count=fewer, **kind, holds=fewer == count)
+            rested_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
+            if step is not None and all_there(target, view) and is_over(rested_s, "in", view):
+                wanted = fewer
+        wanted = bounded(wanted, target, self.min_units, self.max_units, why)
         if wanted > count:
             if now_s >= self._last_out_s + self.cooldown_out_s:
                 self._before = count
@@ -128,3 +140,16 @@ class Step:
         elif wanted < count:
             self._last_in_s = now_s
         return wanted
+
+    def _is_above(self, value: float) -> bool:
+        return value >= self.upper
+
+    def _is_below(self, value: float) -> bool:
+        return value <= self.lower
+
+    def _say(self, why: Reasons, target: Target, view: ClusterView, points: Points) -> None:
+        """The newest point, and what the alarms make of it."""
+        why.measured(view, target.name, self.metric, points[0], window_s=self.point_s)
+        say_alarms(
+            why, points, (self.points_out, self.upper, self._is_above), (self.points_in, self.lower, self._is_below)
+        )

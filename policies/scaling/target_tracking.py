@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policies.registry import register
-from policies.scaling.alarms import averages, data_points, is_on, require_points
+from policies.scaling.alarms import averages, data_points, is_on, require_points, say_alarms
+from policies.scaling.cool_down import all_there, is_over
 from policies.scaling.load import FALLING, ceil, units_for
 from policies.scaling.options import bounded, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
@@ -80,37 +81,64 @@ class TargetTracking:
         require_bounds("target_tracking", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        now_s, count = view.now_s, target.num_units
+        now_s, count, why = view.now_s, target.num_units, view.explain
         wishes = [
             self._wish(target, view, metric, goal) for metric, goal in {self.metric: self.target, **self.also}.items()
         ]
         wanted = count
         highest = max(wishes)
-        if highest > count and now_s >= self._last_out_s + self.cooldown_out_s:
-            wanted = highest
-        elif (
-            highest < count
-            and not (target.num_starting or self.disable_scale_in)
-            and now_s >= max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
-        ):
+        if why and len(wishes) > 1:
+            why.say("recommendation", count=highest, most_of=wishes)
+        if highest > count:
+            if is_over(self._last_out_s + self.cooldown_out_s, "out", view):
+                wanted = highest
+        elif highest < count and self._may_go(target, view):
             wanted = max(highest, count - (self.max_step_in or count))
-        wanted = bounded(wanted, target, self.min_units, self.max_units)
+            if why and self.max_step_in:
+                limit = count - self.max_step_in
+                why.say("rate_limit", wanted=highest, at_least=limit, count=wanted, holds=wanted > highest)
+        wanted = bounded(wanted, target, self.min_units, self.max_units, why)
         if wanted > count:
             self._last_out_s = now_s
         elif wanted < count:
             self._last_in_s = now_s
         return wanted
 
+    def _may_go(self, target: Target, view: ClusterView) -> bool:
+        """Whether units may be taken away now."""
+        if self.disable_scale_in:
+            if view.explain:
+                view.explain.say("note", text="disable_scale_in: no units are taken away", holds=True)
+            return False
+        rested_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
+        return all_there(target, view) and is_over(rested_s, "in", view)
+
     def _wish(self, target: Target, view: ClusterView, metric: str, goal: float) -> int:
         """What one metric asks for: more or fewer units than there are if its alarm is on, else what there is."""
-        count = target.num_units
+        count, why = target.num_units, view.explain
         num = max(self.points_out, self.points_in)
         points = data_points(target, view, metric, self.point_s, num, self.late_s)
         height = averages(target, metric, points)
         bound = goal if count else 0.0
-        if is_on(height, self.points_out, lambda value: value > bound):
-            return max(ceil(units_for(target, view, metric, points[0] or 0.0, goal)), count)
-        if is_on(height, self.points_in, lambda value: value < self.scale_in_frac * goal):
+        lower = self.scale_in_frac * goal
+
+        def is_above(value: float) -> bool:
+            return value > bound
+
+        def is_below(value: float) -> bool:
+            return value < lower
+
+        if why:
+            why.measured(view, target.name, metric, height[0], window_s=self.point_s)
+            if height[0] is not None:
+                why.say("ratio", ratio=height[0] / goal, target=goal)
+            say_alarms(why, height, (self.points_out, bound, is_above), (self.points_in, lower, is_below))
+        wish = count
+        if is_on(height, self.points_out, is_above):
+            wish = max(ceil(units_for(target, view, metric, points[0] or 0.0, goal)), count)
+        elif is_on(height, self.points_in, is_below):
             highest = max(filter(None, points[: self.points_in]), default=0.0)
-            return min(ceil(units_for(target, view, metric, highest, goal)), count)
-        return count
+            wish = min(ceil(units_for(target, view, metric, highest, goal)), count)
+        if why:
+            why.say("recommendation", count=wish, by=metric)
+        return wish

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass, field
 
 from policies.metrics_view import KEEP_S
+from policies.reasons import Reasons
 from policies.registry import register
+from policies.scaling.cool_down import is_over
 from policies.scaling.options import bounded, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
 
@@ -53,18 +55,35 @@ class Threshold:
         require_bounds("threshold", self.min_units, self.max_units)
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        now_s, count = view.now_s, target.num_units
+        now_s, count, why = view.now_s, target.num_units, view.explain
         low, high = view.metrics.extremes(target.name, self.metric, now_s - self.sustained_s)
+        if why:
+            self._say(why, target, view, low, high)
         wanted = count
         if low is None or high is None:
             pass  # not measured for long enough
-        elif low > self.upper and now_s >= self._last_out_s + self.cooldown_out_s:
-            wanted = count + self.step_out
-        elif high < self.lower and now_s >= max(self._last_in_s, self._last_out_s) + self.cooldown_in_s:
+        elif low > self.upper:
+            if is_over(self._last_out_s + self.cooldown_out_s, "out", view):
+                wanted = count + self.step_out
+        elif high < self.lower and is_over(max(self._last_in_s, self._last_out_s) + self.cooldown_in_s, "in", view):
             wanted = count - self.step_in
-        wanted = bounded(wanted, target, self.min_units, self.max_units)
+        wanted = bounded(wanted, target, self.min_units, self.max_units, why)
         if wanted > count:
             self._last_out_s = now_s
         elif wanted < count:
             self._last_in_s = now_s
         return wanted
+
+    def _say(self, why: Reasons, target: Target, view: ClusterView, low: float | None, high: float | None) -> None:
+        """What was measured, and which bound is crossed."""
+        if low is None or high is None:
+            why.measured(view, target.name, self.metric, None, window_s=self.sustained_s, holds=True)
+            return
+        value = view.metrics.latest(target.name, self.metric)
+        why.measured(view, target.name, self.metric, value, window_s=self.sustained_s, lowest=low, highest=high)
+        out, into = low > self.upper, high < self.lower
+        why.say("alarm", direction="out", bound=self.upper, lowest=low, on=out, holds=not (out or into))
+        why.say("alarm", direction="in", bound=self.lower, highest=high, on=into, holds=not (out or into))
+        if out or into:
+            count = target.num_units
+            why.say("recommendation", count=count + self.step_out if out else count - self.step_in)

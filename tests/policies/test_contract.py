@@ -104,14 +104,24 @@ class TestPlacement(PlacementPolicyContract):
         return registry.create("placement", name, **options)
 
 
-class TestScaling(ScalingPolicyContract):
+class Explaining(ScalingPolicyContract):
+    """Ours say why, whatever they decide: something beside the bounds, and a step has the count that comes of it."""
+
+    def check_reasons(self, chain: dict[str, Any], again: str) -> None:
+        super().check_reasons(chain, again)
+        assert any(step["step"] != "bound" for step in chain["steps"]), f"nothing but bounds; {again}"
+        counts = [step["count"] for step in chain["steps"] if "count" in step]
+        assert chain["count"] in (*counts, chain["ready"] + chain["starting"]), f"{chain}; {again}"
+
+
+class TestScaling(Explaining):
     @pytest.fixture(params=cases("scaling"))
     def policy(self, request: pytest.FixtureRequest) -> Any:
         name, options = request.param
         return registry.create("scaling", name, **options)
 
 
-class TestScalingOfServices(ScalingPolicyContract):
+class TestScalingOfServices(Explaining):
     scales = ("chat",)
 
     @pytest.fixture(params=cases("scaling", SERVICE_OPTIONS))

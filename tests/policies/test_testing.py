@@ -149,6 +149,13 @@ def test_a_scaling_policy_that_wants_half_a_node_is_found(monkeypatch: pytest.Mo
         contract(test, policy, monkeypatch, suite=ScalingPolicyContract)
 
 
+def test_a_scaling_policy_that_decides_otherwise_when_it_is_explained_is_found() -> None:
+    policy = StartsAll()
+    policy.period_s, policy.desired = 60.0, lambda target, view: int(view.explain is None)  # type: ignore[attr-defined]
+    with pytest.raises(AssertionError, match=r"see it again: .*random_cluster\(\d+, Pooled"):
+        contract("test_saying_why_changes_nothing", policy, suite=ScalingPolicyContract)
+
+
 def test_violations_names_each() -> None:
     jobs = {"a": FakeJob(num_gpus=4), "b": FakeJob(num_gpus=2, cpus_per_gpu=1.0), "gone": FakeJob()}
     cluster = FakeCluster(jobs, nodes=[8, 8], draining=[1], now_s=10.0)

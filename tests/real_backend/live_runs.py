@@ -58,6 +58,7 @@ def run_live(
     before: Callable[[Runtime], None] = lambda runtime: None,
     meanwhile: Callable[[LiveRun, Runtime], None] = lambda live, runtime: None,
     exporter: Exporter | None = None,
+    explain: bool = False,
     **options: Any,
 ) -> tuple[Run, LiveRun]:
     """Runs jobs to their end on agents of this host.
@@ -81,6 +82,7 @@ def run_live(
             monitor=MonitorOptions(interval_s=0.5),
             starve_after_s=30.0,
             horizon_s=240.0,
+            explain=explain,
         )
         live = LiveRun(scenario, list(num_steps), {"mlp": task}, runtime, exporter=exporter)
         meanwhile(live, runtime)

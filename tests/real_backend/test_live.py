@@ -21,6 +21,7 @@ from real_backend.exporter import Exporter
 from real_backend.run import LiveRun
 from real_backend.runtime import Runtime
 from simulator.checks import check
+from simulator.explain import Explained, ordered
 from simulator.metrics import summarise
 from tests.real_backend.dawdling import THIRDS, say_go
 from tests.real_backend.live_runs import (
@@ -169,7 +170,7 @@ def test_nodes_come_and_go_while_jobs_run(tmp_path: Path, provider: str, monkeyp
     run, _ = run_live(
         tmp_path, jobs_of({}, {}), [150, 150], registry.create("allocation", "fifo"),
         pool={"num_nodes": 1, "min_nodes": 1, "max_nodes": 2, "gpus_per_node": 1},
-        scaling=WhileSomeoneWaits(), task=UNTIL_GO, meanwhile=watch, **options,
+        scaling=WhileSomeoneWaits(), task=UNTIL_GO, meanwhile=watch, explain=True, **options,
     )  # fmt: skip
     assert run.jobs["state"].tolist() == ["finished", "finished"]
     assert len(run.nodes) == 2
@@ -182,6 +183,9 @@ def test_nodes_come_and_go_while_jobs_run(tmp_path: Path, provider: str, monkeyp
         log = (tmp_path / "log").read_text().splitlines()
         assert sorted(log) == ["created node0", "created node1", "deleted node1"]
     check(run)
+    changes = [asked for asked in Explained(run).after("default", -1.0) if asked.change]
+    assert [(asked.num_units, asked.count) for asked in changes] == [(1, 2), (2, 1)]
+    assert [unit.ready_s for unit in ordered(run, changes[0])] == [second["ready_s"]]
 
 
 def test_metrics_have_the_names_that_policies_know(tmp_path: Path) -> None:
