@@ -1,4 +1,4 @@
-"""Nodes of a live run: ordered, come, fail, drain and go, in emulated time; and what a controller that takes over knows.
+"""Nodes of a live run: ordered, come, fail, drain and go, in emulated time; and what who takes over knows of them.
 
 No processes.
 """

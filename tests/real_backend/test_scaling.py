@@ -1,11 +1,13 @@
 """Scaling policies drive the live backend's nodes as they drive the simulator's; settings are composed as on a command
 line.
 
-All but one test emulate agents and time (see `emulated`): a run takes a fraction of a second, on any machine.
+All but the last emulate agents and time (see `emulated`): a run takes a fraction of a second, on any machine.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,15 @@ import pytest
 
 from policies import registry
 from real_backend.commands import composed
+from real_backend.journal import read_journal
 from real_backend.running import Plan, make_plan
 from simulator.checks import check
 from simulator.run import Run
 from simulator.simulation import simulate
 from simulator.timeline import Timeline
+from tests.real_backend.dawdling import say_go
 from tests.real_backend.emulated import EmulatedRuntime, run_emulated
+from tests.real_backend.patience import PATIENCE_S, agents_of, wait_until
 from tests.real_backend.small_profile import write_profile_file
 
 POLICIES = {
@@ -30,21 +35,27 @@ POLICIES = {
     "live_queue_depth": "queue_depth",
     "live_predictive": "predictive",
 }
+ROOT = Path(__file__).parents[2]
+RUN = (sys.executable, "-m", "real_backend", "run")
 LIVES = ("ordered_s", "ready_s", "drain_s", "terminated_s")
 Job = tuple[float, int, float]  # submit_s, num_gpus, duration_s
 ONE_STAYS = (0.0, 1, 150.0)
 TWO_BURSTS = [ONE_STAYS, *[(10.0, 2, 10.0)] * 12, *[(60.0, 4, 10.0)] * 4]
 
 
-def plan_of(folder: Path, jobs: Sequence[Job], *overrides: str) -> Plan:
-    """A live run of jobs under FIFO on one node of four slots, which may become four nodes."""
+def settings_of(folder: Path, jobs: Sequence[Job], *overrides: str) -> list[str]:
+    """A live run of jobs under FIFO on one node of four slots, which may become four nodes; as on a command line."""
     rows = [
         f"j{row},{submit_s},{num_gpus},{duration_s},mlp\n" for row, (submit_s, num_gpus, duration_s) in enumerate(jobs)
     ]
     trace = folder / "jobs.csv"
     trace.write_text("job_id,submit_s,num_gpus,duration_s,model\n" + "".join(rows))
     small = ["compute=paced", "device=cpu", f"profile={write_profile_file(folder)}", "allocation=fifo"]
-    settings, _ = composed(["workload=csv", f"workload.path={trace}", *small, "cluster.num_nodes=1", *overrides])
+    return ["workload=csv", f"workload.path={trace}", *small, "cluster.num_nodes=1", *overrides]
+
+
+def plan_of(folder: Path, jobs: Sequence[Job], *overrides: str) -> Plan:
+    settings, _ = composed(settings_of(folder, jobs, *overrides))
     return make_plan(settings)
 
 
@@ -139,3 +150,37 @@ def test_nodes_that_drain_count_in_what_is_busy(tmp_path: Path) -> None:
     assert len(metrics) > 30
     assert metrics["gpu_allocation_frac"].unique().tolist() == [5 / 8]
     assert metrics["gpu_utilisation_frac"].unique().tolist() == [5 / 8]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scaling", ["live_predictive"])  # the others take twice as long
+def test_real_agents_come_under_load_and_go_when_it_is_gone(tmp_path: Path, scaling: str) -> None:
+    """The command, with real processes: b and c wait until they have nodes, a until those are gone again."""
+    folder = tmp_path / "run"
+    until_go = ["models.mlp.train=tests.real_backend.dawdling:train_until_go", "models.mlp.pace_base_s=0.001"]
+    small = ["cluster.gpus_per_node=2", "models.mlp.pace_per_sample_s=0", "figures=false", f"hydra.run.dir={folder}"]
+    jobs = [(0.0, num_gpus, 6.0) for num_gpus in (1, 2, 2)]  # of 500 steps
+    command = [*RUN, *settings_of(tmp_path, jobs, f"scaling={scaling}", "check=true", *until_go, *small)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def entries(kind: str) -> list[Any]:
+        assert process.poll() is None, process.communicate()[1]
+        path = folder / "journal.jsonl"
+        return [entry for entry in read_journal(path) if entry["entry"] == kind] if path.is_file() else []
+
+    try:
+        wait_until(lambda: {entry["job"] for entry in entries("moved")} == {0, 1, 2}, "nodes for all jobs")
+        say_go(folder, "j1")
+        say_go(folder, "j2")
+        wait_until(lambda: len(entries("finished")) == 2, "the end of b and c")
+        wait_until(lambda: len(entries("ordered")) - len(entries("terminated")) == 1, "the end of their nodes")
+        say_go(folder)
+        _, told = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0, told
+    run = Run.load(folder)
+    assert run.jobs["state"].tolist() == ["finished"] * 3
+    gone = run.nodes["terminated_s"] < run.jobs["finish_s"].max()
+    assert gone.sum() == len(run.nodes) - 1 >= 2
+    wait_until(lambda: not agents_of(folder), "the agents' end")
