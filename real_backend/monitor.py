@@ -53,7 +53,8 @@ class LiveMonitor(Monitor):
         samples = super()._sample(view)
         agents = [agent for agent in self._fleet.agents.values() if agent.telemetry]
         for pool, values in samples.items():
-            capacity = view.nodes.capacity_gpus + view.nodes.closed_held_gpus
+            nodes = view.pools[pool]
+            capacity = (nodes.num_ready + nodes.num_draining) * nodes.gpus_per_unit
             stepping = sum(len(gang.seats) for gang in self._gangs if gang.is_stepping)
             values["gpu_utilisation_frac"] = stepping / capacity if capacity else 0.0
             for name in _OF_HOST:

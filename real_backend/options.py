@@ -33,7 +33,8 @@ class LiveOptions:
         host: under which agents that this host starts are reached by others.
         token: shared with agents; empty: a new one, in the run's folder.
         provider: where nodes come from: local, command, join.
-        join_timeout_s: how long to wait for the first nodes.
+        join_timeout_s: how long to wait for the first nodes, and for each that is ordered later (provider=join: for
+            ever).
         checkpoint_interval_s: between two checkpoints of a running job.
         heartbeat_timeout_s: a worker that makes no step and says nothing for so long hangs, and is killed.
         away_s: an agent that is gone for so long is lost.

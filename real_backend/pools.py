@@ -13,18 +13,22 @@ from real_backend.journal import Entry, Journal
 from real_backend.providers import Provider
 from real_backend.wall_clock import WallClock
 from simulator.pools import Node, NodePools, PoolSpec
-from simulator.pools.node import DRAINED, FAILED
+from simulator.pools.node import FAILED
 
 _LOOK_AGAIN_S = 0.1
 
 
 class LivePools(NodePools):
-    """Adds to the simulated pools what a real node needs: a name, a provider, and the chance to be lost.
+    """Adds to the simulated pools what a real node needs: a name, a provider, and the chance to fail or be lost.
+
+    How long a node takes to come (`lead_s` of the view) is what the pool's spec says until the first has come that was
+    ordered, and from then on the mean of those that have.
 
     Args:
         ready: agents that are the first nodes, ready at second 0.
         history: of a controller that went before: entries of its journal.
         takes_any: an agent of any name may become a node that was ordered (provider join).
+        join_timeout_s: a node that was ordered and hasn't joined by then has failed.
     """
 
     def __init__(
@@ -40,11 +44,13 @@ class LivePools(NodePools):
         ready: Sequence[str] = (),
         history: Sequence[Entry] = (),
         takes_any: bool = False,
+        join_timeout_s: float = math.inf,
     ) -> None:
         self._wall = clock
         self._fleet, self._provider, self._journal, self._history = fleet, provider, journal, history
         self._first = list(ready)
-        self._takes_any = takes_any
+        self._takes_any, self._join_timeout_s = takes_any, join_timeout_s
+        self._took_s: dict[str, list[float]] = {name: [] for name in specs}  # to come, of nodes that were ordered
         self._names: dict[int, str] = {}  # by number
         self._agents: dict[int, str] = {}  # by index
         self.failures: list[str] = []
@@ -104,8 +110,10 @@ class LivePools(NodePools):
         if node is None or node.index >= 0:
             return
         self._starting[node.pool.name].remove(node)
-        self.views[node.pool.name].num_starting -= 1
-        self._end(node, FAILED)
+        view = self.views[node.pool.name]
+        view.num_starting -= 1
+        view.num_failed += 1
+        self._end(node, FAILED, has_failed=True)
         self.failures.append(f"node {name} did not come: {why}")
         self._on_change()
 
@@ -127,10 +135,26 @@ class LivePools(NodePools):
 
     def _provision(self, node: Node) -> None:
         self._provider.create(self._names[node.number])
+        self._watch(node)
+
+    def _watch(self, node: Node) -> None:
+        """Sees to it that nobody waits for ever for a node that is ordered."""
+        if self._join_timeout_s < math.inf:
+            self._wall.call_after(self._join_timeout_s, lambda: self._give_up(node))
+
+    def _give_up(self, node: Node) -> None:
+        if node.index < 0 and self._is_here(node):
+            name = self._names[node.number]
+            self._provider.delete(name)
+            self.stillborn(name, f"it had not joined after {self._join_timeout_s:g} s (live.join_timeout_s)")
 
     def _make_ready(self, node: Node) -> None:
         super()._make_ready(node)
         self._agents[node.index] = self._names[node.number]
+        if node.number >= node.pool.num_nodes:  # the first ones were there
+            took_s = self._took_s[node.pool.name]
+            took_s.append(node.ready_s - node.ordered_s)
+            self.views[node.pool.name].lead_s = sum(took_s) / len(took_s)
         self._journal.write("ready", node=node.number, name=self._names[node.number], time_s=node.ready_s)
 
     def _drain(self, node: Node) -> None:
@@ -154,9 +178,9 @@ class LivePools(NodePools):
         self._fleet.dismiss(name)
         self._provider.delete(name)
 
-    def _end(self, node: Node, end: str) -> None:
+    def _end(self, node: Node, end: str, has_failed: bool = False) -> None:
         node.terminated_s, node.end = self._clock.now, end
-        self._journal.write("terminated", node=node.number, time_s=node.terminated_s)
+        self._journal.write("terminated", node=node.number, time_s=node.terminated_s, end=end, has_failed=has_failed)
 
     def _is_here(self, node: Node) -> bool:
         return node.terminated_s == math.inf
@@ -165,27 +189,29 @@ class LivePools(NodePools):
         """Brings the pools to where the journal's writer had them; nothing is ordered or written anew."""
         journal, self._journal = self._journal, _Silent()
         for entry in self._history:
-            kind, now_s = entry["entry"], entry.get("time_s", 0.0)
+            kind = entry["entry"]
+            self._wall.book_at(entry.get("time_s", 0.0))
             if kind == "ordered":
                 node = self._order(entry["pool"])
-                node.ordered_s = node.launched_s = now_s
                 self._names[node.number] = entry["name"]
             elif kind == "ready":
                 node = self.log[entry["node"]]
                 self._names[node.number] = entry["name"]
                 self._make_ready(node)
-                node.ready_s = now_s
             elif kind == "draining":
                 self._drain(self.log[entry["node"]])
-                self.log[entry["node"]].drain_s = now_s
             elif kind == "undrained":
                 self._undrain(self.log[entry["node"]])
             elif kind == "terminated":
-                self._bury(self.log[entry["node"]], now_s)
+                self._bury(self.log[entry["node"]], entry["end"], entry["has_failed"])
+        self._wall.read()
+        for node in [node for starting in self._starting.values() for node in starting]:
+            self._watch(node)
         self._journal = journal
 
-    def _bury(self, node: Node, now_s: float) -> None:
+    def _bury(self, node: Node, end: str, has_failed: bool) -> None:
         view = self.views[node.pool.name]
+        view.num_failed += has_failed
         if node in self.draining:
             self.draining.remove(node)
             view.num_draining -= 1
@@ -196,7 +222,7 @@ class LivePools(NodePools):
         else:
             self._starting[node.pool.name].remove(node)
             view.num_starting -= 1
-        node.terminated_s, node.end = now_s, DRAINED
+        node.terminated_s, node.end = self._clock.now, end
 
 
 class _Silent(Journal):

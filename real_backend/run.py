@@ -29,6 +29,7 @@ from real_backend.pools import LivePools
 from real_backend.runtime import Runtime
 from real_backend.task import Task
 from simulator.arrivals import Arrivals
+from simulator.future import reveal
 from simulator.records import Recorder
 from simulator.run import Run
 from simulator.simulation import Scenario, stream
@@ -115,6 +116,7 @@ class LiveRun:
         self._notes = [f"{rejected.size} jobs can never run here and are rejected"] if rejected.size else []
         view_of_jobs = JobsView(jobs, has_estimates=scenario.estimates != "none")
         nodes = Nodes(has_demands=bool(jobs.cpus_per_gpu.any() or jobs.memory_gib_per_gpu.any()))
+        has_guests = runtime.options.provider == "join"  # who come when they come
         self._pools = LivePools(
             self._clock,
             nodes,
@@ -126,12 +128,15 @@ class LiveRun:
             journal=self._journal,
             ready=[] if history else sorted(self._fleet.agents, key=lambda name: (len(name), name)),
             history=history,
-            takes_any=runtime.options.provider == "join",
+            takes_any=has_guests,
+            join_timeout_s=math.inf if has_guests else runtime.options.join_timeout_s,
         )
         self._view = ClusterView(view_of_jobs, nodes, self._pools.views)
         self._view.explain = Reasons() if scenario.explain else None
         speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = copy.deepcopy((scenario.allocation, scenario.placement, scenario.scaling))
+        kept = jobs.take(np.setdiff1d(np.arange(len(jobs)), rejected)) if rejected.size else jobs
+        reveal(policies[2], self._view, (), kept, "", scenario.horizon_s, lambda name: stream(scenario.seed, name))
         self._cluster = LiveCluster(
             self._clock,
             self._view,
@@ -173,7 +178,7 @@ class LiveRun:
             has_bandwidth=runtime.options.network_gib_per_s > 0,
         )
         self._why_unfinished = ""
-        self._stalled_s = math.inf
+        self._stalled_s = float(self._clock.now)
         if history:
             self._go_on()
         self._clock.call_after(_TICK_S, self._tick)

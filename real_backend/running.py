@@ -23,6 +23,7 @@ from real_backend.exporter import Exporter
 from real_backend.files import JOURNAL, PROFILE
 from real_backend.journal import read_journal
 from real_backend.options import Settings
+from real_backend.report.nodes import NodeCounts
 from real_backend.run import LiveRun, Steps, in_steps, resume_point
 from real_backend.runtime import Runtime, names_of
 from real_backend.task import Task
@@ -225,6 +226,12 @@ def _conclude(
     write_json(folder / SUMMARY, summary)
     if not is_quiet:
         show_table(summary, " ".join(f"{name}={labels[name]}" for name in ("allocation", "scaling", "workload")))
+        counts = NodeCounts.of(run)
+        if counts.ordered:
+            print(
+                f"nodes: {counts.first} at the start, {counts.ordered} ordered; there {counts.mean:.1f} on average, "
+                f"{counts.most} at most"
+            )
         print(f"{len(plan.scenario.jobs)} jobs in {wall_s:.1f} s; the run is in {folder}")
     return run
 

@@ -90,13 +90,15 @@ def report_again(folder: Path, console: Console | None = None) -> dict[str, Any]
         raise BackendError(f"{folder}: no {ABOUT} in it: not a validation's folder, or it has not ended") from None
     told = write_report(folder, load_pairs(folder), about)
     table = Table(title="simulated against live, live as the truth", title_justify="left")
-    for column in ("policy", "mean JCT", "p95 JCT", "makespan", "cost", "rescales live / simulated"):
+    for column in ("policy", "mean JCT", "p95 JCT", "makespan", "cost", "rescales*", "nodes ordered*"):
         table.add_column(column, justify="left" if column == "policy" else "right")
     for row in told["policies"]:
         keys = ("mean_jct_error_frac", "p95_jct_error_frac", "makespan_error_frac", "cost_error_frac")
         errors = [f"{100 * row[key]:+.1f} %" if row[key] is not None else "–" for key in keys]
-        table.add_row(row["policy"], *errors, f"{row['rescales_live']:.3g} / {row['rescales_simulated']}")
+        counts = [f"{row[f'{key}_live']:.3g} / {row[f'{key}_simulated']}" for key in ("rescales", "nodes_ordered")]
+        table.add_row(row["policy"], *errors, *counts)
     console.print(table)
+    console.print("* live / simulated", highlight=False)
     console.print(told["verdict"], highlight=False, soft_wrap=True)
     console.print(f"the report is {folder / 'report.html'}", highlight=False, soft_wrap=True)
     return told

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from real_backend.report.compared import PARTS, Compared
+from real_backend.report.nodes import NodeCounts
 from simulator.comparison import Estimate
 from simulator.simulation import stream
 
@@ -68,7 +69,7 @@ def row_of(compared: Compared, seed: int) -> dict[str, Any]:
         counts = [_number(summary, f"num_{name}") for summary in compared.summaries_live]
         row[f"{name}_live"] = float(np.mean(counts))
         row[f"{name}_simulated"] = compared.summary_simulated[f"num_{name}"]
-    return row | _of_jobs(compared)
+    return row | _of_nodes(compared) | _of_jobs(compared)
 
 
 def ranking(all_compared: Sequence[Compared], rows: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
@@ -145,6 +146,16 @@ def _interval_over_repeats(live: np.ndarray, simulated: float) -> list[float] | 
         return None
     ends = [simulated / (of_live.mean + sign * of_live.half_width) - 1 for sign in (1, -1)]
     return ends if np.isfinite(ends).all() else None
+
+
+def _of_nodes(compared: Compared) -> dict[str, Any]:
+    """What scaling came to: counts of nodes, live ones as means over repeats."""
+    live, simulated = [NodeCounts.of(run) for run in compared.pair.live], NodeCounts.of(compared.pair.simulated)
+    row: dict[str, Any] = {}
+    for name in ("ordered", "mean", "most"):
+        row[f"nodes_{name}_live"] = float(np.mean([getattr(each, name) for each in live]))
+        row[f"nodes_{name}_simulated"] = getattr(simulated, name)
+    return row
 
 
 def _of_jobs(compared: Compared) -> dict[str, Any]:

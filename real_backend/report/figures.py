@@ -159,14 +159,17 @@ def _draw_over_time(all_compared: Sequence[Compared], folder: Path) -> Drawn:
     x = edges_s / unit_s
     repeats = " (the first repeat)" if any(each.num_repeats > 1 for each in all_compared) else ""
     subtitle = f"Blue, filled: live{repeats}; orange: simulated"
-    title = "GPUs held and jobs waiting over time"
+    columns, title = {"GPUs held": "held", "Jobs waiting": "queue"}, "GPUs held and jobs waiting over time"
+    if any((line.ready.time_s < line.end_s).sum() > 1 for both in lines for line in both):  # nodes come and go
+        columns["GPUs there"] = "ready"
+        title = "GPUs held, jobs waiting and GPUs there over time"
     with new_figure(10, 1.5 + 1.05 * len(lines), title, subtitle, h_pad=0.05) as figure:
-        axes = figure.subplots(len(lines), 2, sharex=True, sharey="col", squeeze=False)
-        top = [1.0, 1.0]
+        axes = figure.subplots(len(lines), len(columns), sharex=True, sharey="col", squeeze=False)
+        top = [1.0] * len(columns)
         for pair_of_axes, each, both in zip(axes, all_compared, lines, strict=True):
-            for column, ax in enumerate(pair_of_axes):
+            for column, (ax, steps) in enumerate(zip(pair_of_axes, columns.values(), strict=True)):
                 for line, colour, fill in zip(both, (LIVE, SIMULATED), (True, False), strict=True):
-                    values = (line.held, line.queue)[column].means(edges_s)
+                    values = getattr(line, steps).means(edges_s)
                     top[column] = max(top[column], float(values.max()))
                     staircase(ax, values, x, colour, fill=fill)
                 count_ticks(ax.yaxis)
@@ -174,7 +177,7 @@ def _draw_over_time(all_compared: Sequence[Compared], folder: Path) -> Drawn:
                 ax.set_xlim(0, x[-1])
             pair_of_axes[0].set_ylabel(_two_lines(each.pair.policy), rotation=0, ha="right", va="center",
                                        fontweight="bold")  # fmt: skip
-        for column, heading in enumerate(("GPUs held", "Jobs waiting")):
+        for column, heading in enumerate(columns):
             axes[0, column].set_title(heading)
             axes[0, column].set_ylim(0, 1.1 * top[column])
             axes[-1, column].set_xlabel(f"time ({unit})")

@@ -76,9 +76,13 @@ class FakeWorld:
             if each["job_id"] == worker["job_id"] and each["joined"] == gang["generation"]
         ]  # fmt: skip
         if len(mine) == gang["world_size"] and not self.is_mute:
-            first = next(other for other in mine if self.workers[other]["gang"]["rank"] == 0)
-            self._say(first, "joined", restore_s=0.05, rendezvous_s=0.02)
-            self._say(first, "stepped", generation=gang["generation"], rank=0, step=1, first_step_s=0.3)
+            self._formed(next(other for other in mine if self.workers[other]["gang"]["rank"] == 0))
+
+    def _formed(self, first: Seat) -> None:
+        """A gang is complete, and makes its first step; `first` is its rank 0."""
+        generation = self.workers[first]["gang"]["generation"]
+        self._say(first, "joined", restore_s=0.05, rendezvous_s=0.02)
+        self._say(first, "stepped", generation=generation, rank=0, step=1, first_step_s=0.3)
 
     def step(self, gangs: Gangs, job_id: str, step: int) -> None:
         """Rank 0 of a job says how far it is."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +21,7 @@ from real_backend.files import PROFILE, STEPS
 from real_backend.report import About, Pair, load_pairs, write_report
 from real_backend.report.compared import PARTS, Compared, Times
 from real_backend.report.errors import ranking, row_of
+from real_backend.report.nodes import NodeCounts
 from real_backend.report.page import fact_tables
 from real_backend.report.pairs import policy_names
 from real_backend.report.steps import step_rows
@@ -62,6 +64,15 @@ def with_state(run: Run, job: str, state: str) -> Run:
     frame.loc[at, "finish_s"] = np.nan
     names = ("allocations", "nodes", "decisions", "metrics")
     return Run(run.facts, {"jobs": pa.Table.from_pandas(frame), **{name: run.table(name) for name in names}})
+
+
+def with_nodes(run: Run, lives: Mapping[str, Sequence[float]]) -> Run:
+    """The same run, but with nodes that lived so."""
+    num = len(lives["ordered_s"])
+    frame = pd.concat([run.nodes.iloc[:1]] * num, ignore_index=True).assign(node=range(num), **lives)
+    names = ("jobs", "allocations", "decisions", "metrics")
+    tables = {"nodes": pa.Table.from_pandas(frame), **{name: run.table(name) for name in names}}
+    return Run(run.facts, tables)
 
 
 def of_mlp(run: Run, folder: Path) -> Run:
@@ -156,6 +167,31 @@ def test_the_interval_holds_the_truth() -> None:
         low, high = row_of(compared, seed)["mean_jct_error_ci_frac"]
         held += low <= 1 / 1.1 - 1 <= high
     assert held >= 51
+
+
+def test_nodes_by_hand() -> None:
+    """Two at the start, one that came, one that was called off before; live once with it and once without."""
+    run = run_of((0, 10), (0, 30), gpus=2)  # ends at 30
+    lives = {"ordered_s": [0.0, 0.0, 5.0, 6.0], "ready_s": [0.0, 0.0, 10.0, math.inf],
+             "terminated_s": [30.0, 15.0, 25.0, 8.0]}  # fmt: skip
+    scaled = with_nodes(run, lives)
+    counts = NodeCounts.of(scaled)
+    assert (counts.first, counts.ordered, counts.most) == (2, 2, 3)
+    assert counts.mean == pytest.approx((30 + 15 + 15) / 30)
+    _, (row,), _ = rows_of(Pair("fifo", [scaled, run], scaled))
+    assert (row["nodes_ordered_live"], row["nodes_ordered_simulated"]) == (1.0, 2)
+    assert (row["nodes_mean_live"], row["nodes_mean_simulated"]) == (pytest.approx(1.5), pytest.approx(2.0))
+    assert (row["nodes_most_live"], row["nodes_most_simulated"]) == (2.0, 3)
+
+
+@pytest.mark.parametrize("comes_and_goes", [True, False])
+def test_nodes_are_drawn_where_they_come_and_go(tmp_path: Path, comes_and_goes: bool) -> None:
+    run = run_of((0, 10), (0, 30), gpus=2)
+    lives = {"ordered_s": [0.0, 5.0], "ready_s": [0.0, 10.0], "terminated_s": [30.0, 25.0]}
+    write_report(tmp_path, [Pair("fifo", [with_nodes(run, lives) if comes_and_goes else run], run)], ABOUT)
+    page = (tmp_path / "report.html").read_text()
+    assert ("GPUs held, jobs waiting and GPUs there over time" in page) is comes_and_goes
+    assert ("GPUs held and jobs waiting over time" in page) is not comes_and_goes
 
 
 def test_no_price_and_no_wait_give_no_ratio() -> None:
