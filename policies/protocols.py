@@ -53,7 +53,10 @@ class ScalingPolicy(Protocol):
         ...
 
     def desired(self, target: Target, view: ClusterView) -> int:
-        """The wanted number of units; the controller keeps it within the target's bounds."""
+        """The wanted number of units; the controller keeps it within the target's bounds.
+
+        It may say why to `view.explain`, where that isn't None; what it wants doesn't depend on it.
+        """
         ...
 
 
