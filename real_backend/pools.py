@@ -201,7 +201,7 @@ class LivePools(NodePools):
             elif kind == "undrained":
                 self._undrain(self.log[entry["node"]])
             elif kind == "terminated":
-                self._bury(self.log[entry["node"]], entry.get("has_failed", False))
+                self._bury(self.log[entry["node"]], entry["has_failed"])
         self._wall.read()
         for node in [node for starting in self._starting.values() for node in starting]:
             self._watch(node)
