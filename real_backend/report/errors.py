@@ -155,6 +155,9 @@ def _of_nodes(compared: Compared) -> dict[str, Any]:
     for name in ("ordered", "mean", "most"):
         row[f"nodes_{name}_live"] = float(np.mean([getattr(each, name) for each in live]))
         row[f"nodes_{name}_simulated"] = getattr(simulated, name)
+    took_s = [each.took_s for each in live if math.isfinite(each.took_s)]
+    row["nodes_took_live_s"] = float(np.mean(took_s)) if took_s else math.nan
+    row["nodes_took_simulated_s"] = simulated.took_s
     return row
 
 

@@ -20,12 +20,14 @@ class NodeCounts:
         ordered: beside those.
         mean: ready or draining, over the time from 0 to the end; nan of a run that took none.
         most: the same, at once.
+        took_s: from the order of a node until it was ready, a mean over those that were ordered and came; nan of none.
     """
 
     first: int
     ordered: int
     mean: float
     most: int
+    took_s: float
 
     @classmethod
     def of(cls, run: Run) -> NodeCounts:
@@ -37,4 +39,11 @@ class NodeCounts:
         times_s = np.concatenate([nodes["ready_s"][came], nodes["terminated_s"][came]])
         there = Steps.of(times_s, np.concatenate([ones, -ones]))
         mean = there.integral(0.0, end_s) / end_s if end_s else math.nan
-        return cls(int(is_first.sum()), int((~is_first).sum()), mean, int(there.max(math.inf)))
+        took_s = (nodes["ready_s"] - nodes["ordered_s"])[came & ~is_first]
+        return cls(
+            int(is_first.sum()),
+            int((~is_first).sum()),
+            mean,
+            int(there.max(math.inf)),
+            float(took_s.mean()) if took_s.size else math.nan,
+        )

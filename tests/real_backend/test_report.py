@@ -177,11 +177,13 @@ def test_nodes_by_hand() -> None:
     scaled = with_nodes(run, lives)
     counts = NodeCounts.of(scaled)
     assert (counts.first, counts.ordered, counts.most) == (2, 2, 3)
+    assert counts.took_s == 5.0
     assert counts.mean == pytest.approx((30 + 15 + 15) / 30)
     _, (row,), _ = rows_of(Pair("fifo", [scaled, run], scaled))
     assert (row["nodes_ordered_live"], row["nodes_ordered_simulated"]) == (1.0, 2)
     assert (row["nodes_mean_live"], row["nodes_mean_simulated"]) == (pytest.approx(1.5), pytest.approx(2.0))
     assert (row["nodes_most_live"], row["nodes_most_simulated"]) == (2.0, 3)
+    assert (row["nodes_took_live_s"], row["nodes_took_simulated_s"]) == (5.0, 5.0)  # of repeats where any came
 
 
 @pytest.mark.parametrize("comes_and_goes", [True, False])
