@@ -44,7 +44,8 @@ class ScalingPolicy(Protocol):
     It may say `wants_pods = True`: it looks at the replicas of a service one by one (`ServiceView.pods`). One with a
     method `drains(target, view)` is asked just after it wanted fewer nodes, which are to go: their indices, first the
     first; where it names too few the cluster drains the emptiest. One that
-    says `joins_pools = True` is a `policies.scaling.joint.JointPolicy` too: pools that choose it alike share one.
+    says `joins_pools = True` is a `policies.scaling.joint.JointPolicy` too: pools that choose it alike share one. One
+    that says `keeps_size = True` never wants another number than there is at the start.
     """
 
     @property

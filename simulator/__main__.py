@@ -17,18 +17,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from policies import PolicyError
 from simulator import complaints
-from simulator.config import GROUPS, SERVING_GROUPS
-from simulator.errors import ConfigError, SimulationError
+from simulator.compare import compare_folders
+from simulator.config import GROUPS, SERVING_GROUPS, CompareOptions
+from simulator.errors import ConfigError, RunError, SimulationError
 from simulator.plugins import import_plugins
 from simulator.running import Interrupted, Job, run_job
 from simulator.schema import policy_schemas, root_schema
 from workloads import WorkloadError
+from workloads.options import build
 
 _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
@@ -116,6 +120,20 @@ def _app(settings: DictConfig) -> None:
     raise Reported(code) if in_sweep else SystemExit(code)
 
 
+class AfterSweep(Callback):
+    """Compares the runs of a sweep once all are done, where `compare.after_sweep` says so."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        options = build(CompareOptions, OmegaConf.to_container(config.compare), prefix="compare.")  # type: ignore[arg-type]
+        if not options.after_sweep:
+            return
+        try:
+            compare_folders([os.path.relpath(config.hydra.sweep.dir)], Console(), tradeoff=options)
+        except RunError as error:
+            _complain(str(error))
+            raise SystemExit(MISUSED) from None
+
+
 def _why_run(error: Exception, has_started: bool) -> str:
     if isinstance(error, OmegaConfBaseException):
         return _why(error)
@@ -173,7 +191,7 @@ def _prepared(arguments: Sequence[str], overrides: Sequence[Override]) -> list[s
     ]
     prepared = flags + [opened(argument) for argument in arguments if argument not in flags]
     alike = [each.key_or_group for each in overrides if not each.is_sweep_override()]
-    if alike and ("-m" in flags or "--multirun" in flags):
+    if alike:  # an experiment may be a sweep, whatever the flags
         prepared.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(alike)}]")
     return prepared
 
@@ -207,7 +225,8 @@ def _labels(about: Any) -> dict[str, Any]:
     for text in about.overrides.task:
         override = OverridesParser.create().parse_override(text)
         key = override.key_or_group
-        if key not in (*GROUPS, *SERVING_GROUPS) and key not in (*_NO_LABELS, _EXPERIMENT, _EXPERIMENT + _GLOBAL):
+        known = (*GROUPS, *SERVING_GROUPS, *_NO_LABELS, _EXPERIMENT, _EXPERIMENT + _GLOBAL)
+        if key not in known and not key.startswith("compare."):
             labels[key] = override.get_value_element_as_str()
     return labels
 

@@ -1,7 +1,8 @@
-"""python -m simulator.compare FOLDER... compares runs: one table, comparison.csv and figures.
+"""python -m simulator.compare FOLDER... compares runs: one table, comparison.csv, pareto.csv and figures.
 
 python -m simulator.compare multirun/2026-01-31/12-00-00
 python -m simulator.compare outputs/fifo outputs/srtf --baseline allocation=fifo --out figures
+python -m simulator.compare sweep --pareto cost_usd,queueing_p95_s --at-most 600
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from rich.console import Console
 
 from simulator.comparison import Comparison, compare
 from simulator.comparison_table import print_table, write_csv
-from simulator.errors import RunError
+from simulator.errors import ConfigError, RunError
+from simulator.pareto import USUAL, Point, Tradeoff, points_of, told, write_pareto
 from simulator.run import SUMMARY, Run, find_runs
 
 _SHOWN = 5
@@ -28,10 +30,12 @@ def compare_folders(
     out: Path | None = None,
     by: Sequence[str] | None = None,
     baseline: Mapping[str, str] | None = None,
+    tradeoff: Tradeoff = USUAL,
 ) -> Comparison:
     """Compares the finished runs in and below `folders`: prints the table and what to know about it, writes files.
 
     Args:
+        tradeoff: of pareto.csv and its figure.
         out: where comparison.csv and the figures go; None: the first folder if it is a sweep's, else outputs/compare.
 
     Raises:
@@ -49,18 +53,20 @@ def compare_folders(
     print_table(comparison, console)
     more = [f"and {len(left_out) - _SHOWN} more"] if len(left_out) > _SHOWN else []
     notes = [*comparison.notes, *(f"left out: {each}" for each in [*left_out[:_SHOWN], *more])]
-    for note in [*_legend(comparison), *notes]:
+    points = _points(comparison, tradeoff)
+    for note in [*_legend(comparison), *notes, *(told(points, tradeoff) if points else [])]:
         console.print(f"• {note}", markup=False, highlight=False, soft_wrap=True)
     first = Path(folders[0])
     is_sweep = not (first / SUMMARY).is_file()
-    for path in write_comparison(comparison, out or (first if is_sweep else Path("outputs/compare"))):
+    out = out or (first if is_sweep else Path("outputs/compare"))
+    for path in write_comparison(comparison, points, tradeoff, out):
         if path.suffix != ".svg":
             console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return comparison
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes comparison.csv and the figures into `folder`; returns their paths.
+def write_comparison(comparison: Comparison, points: Sequence[Point], tradeoff: Tradeoff, folder: Path) -> list[Path]:
+    """Writes comparison.csv, pareto.csv if there are points, and the figures into `folder`; returns their paths.
 
     Raises:
         RunError: the folder can't be written to, or a run's tables can't be read.
@@ -69,11 +75,24 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "comparison.csv"
-        write_csv(comparison, path)
-        return [path, *draw_comparison(comparison, folder)]
+        paths = [folder / "comparison.csv"]
+        write_csv(comparison, paths[0])
+        if points:
+            paths.append(folder / "pareto.csv")
+            write_pareto(points, tradeoff, paths[1])
+        return [*paths, *draw_comparison(comparison, folder, tradeoff)]
     except OSError as error:
         raise RunError(f"{folder}: can't be written to ({error.strerror or error})") from None
+
+
+def _points(comparison: Comparison, tradeoff: Tradeoff) -> list[Point]:
+    """None where there is nothing of what is usually held against each other, such as JCT without jobs."""
+    try:
+        return points_of(comparison, tradeoff)
+    except RunError:
+        if (tradeoff.x, tradeoff.y) == (USUAL.x, USUAL.y):
+            return []
+        raise
 
 
 def _legend(comparison: Comparison) -> list[str]:
@@ -96,6 +115,16 @@ def _pairs(text: str | None) -> dict[str, str] | None:
     return {pair[0]: pair[1] for pair in pairs}
 
 
+def _tradeoff(metrics: str | None, at_most: float | None) -> Tradeoff:
+    x, _, y = (metrics or f"{USUAL.x},{USUAL.y}").partition(",")
+    if not (x and y) or "," in y:
+        raise RunError(f"--pareto {metrics}: must read METRIC,METRIC")
+    try:
+        return Tradeoff(x=x, y=y, at_most=at_most)
+    except ConfigError as error:
+        raise RunError(f"--pareto {metrics}: {error}") from None
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (--help says more)\n")
@@ -103,17 +132,22 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 2 for what a user can mend, told in one line."""
-    parser = _Parser("python -m simulator.compare", description="Compares runs: a table, comparison.csv and figures.")
+    parser = _Parser(
+        "python -m simulator.compare", description="Compares runs: a table, comparison.csv, pareto.csv and figures."
+    )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="of a run, or of a sweep with runs in it")
     parser.add_argument("--baseline", metavar="LABEL=VALUE[,...]", help="what differences are to; default: the first")
     parser.add_argument("--by", metavar="LABEL[,...]", help="labels to group by; default: those that differ")
+    parser.add_argument("--pareto", metavar="X,Y", help=f"metrics of pareto.csv; default: {USUAL.x},{USUAL.y}")
+    parser.add_argument("--at-most", type=float, metavar="VALUE", help="the objective for Y: those that meet it first")
     parser.add_argument("--out", type=Path, help="default: the first folder, if it is a sweep's; else outputs/compare")
     options = parser.parse_args(arguments)
     if not sys.stdout.isatty() and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # ± in a pipe that knows ASCII only
     try:
         by = options.by.split(",") if options.by else None
-        compare_folders(options.folders, Console(), options.out, by, _pairs(options.baseline))
+        tradeoff = _tradeoff(options.pareto, options.at_most)
+        compare_folders(options.folders, Console(), options.out, by, _pairs(options.baseline), tradeoff)
     except RunError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

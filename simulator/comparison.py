@@ -31,6 +31,14 @@ class Estimate:
     half_width: float
     num: int
 
+    @property
+    def low(self) -> float:
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half_width
+
     @classmethod
     def of(cls, values: np.ndarray) -> Estimate:
         """From one value a seed; those that are nan are left out, and with one there is no interval."""

@@ -6,6 +6,7 @@
 | workload, step_time, estimates | objects of `workloads`: `name`, and the fields of its class |
 | cluster, overheads, decide, monitor | `PoolSpec`, `Overheads`, `DecideOptions`, `MonitorOptions` |
 | requests, service, services | inference services: `simulator.serving.settings` |
+| compare | `CompareOptions`: changes nothing in a run |
 | the rest | see `RunConfig` |
 """
 
@@ -26,7 +27,9 @@ from simulator.errors import ConfigError
 from simulator.manifests.choice import resolved
 from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
-from simulator.pools import PoolSpec
+from simulator.pareto import Tradeoff
+from simulator.pools import PoolSpec, Spot
+from simulator.pools.spec import SPOT
 from simulator.serving.settings import NONE, service_plans
 from simulator.simulation import Scenario, stream
 from workloads import Amdahl, Linear, StepTimeModel, Table, Trace, WorkloadSource
@@ -41,6 +44,17 @@ GROUPS = (
 )
 SERVING_GROUPS = ("requests", "node_scaling")
 STATIC: Mapping[str, Any] = {"name": "static"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions(Tradeoff):
+    """How the runs of a sweep are held against each other, and whether that is done as soon as it has ended.
+
+    Args:
+        after_sweep: a sweep ends with what `python -m simulator.compare` says and draws, in the sweep's folder.
+    """
+
+    after_sweep: bool = False
 
 
 @dataclass(kw_only=True)
@@ -67,6 +81,7 @@ class RunConfig:
     pools: Mapping[str, Any] = field(default_factory=dict)  # by name, each what differs from `cluster`; none: just that
     training_pool: str = ""  # whose nodes jobs may be on; empty: any
     node_scaling: Mapping[str, Any] = field(default_factory=lambda: STATIC)
+    compare: Mapping[str, Any] = field(default_factory=dict)  # of the runs of a sweep
     seed: int = 0
     check: bool = False  # audit the run's books afterwards
     explain: bool = False  # record why, whenever a scaling policy is asked; read it with simulator.explain
@@ -115,6 +130,7 @@ class Setup:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
+        build(CompareOptions, config.compare, prefix="compare.")
         self.source: WorkloadSource = build_source(config.workload)
         self._pools = _pools(config.cluster, config.pools)
         self._services = list(service_plans(config.requests, config.service, config.services))
@@ -205,14 +221,22 @@ class Setup:
 def _pools(cluster: Mapping[str, Any], pools: Mapping[str, Any]) -> list[PoolSpec]:
     """One pool, `default`; or those of `pools`, each with what differs from `cluster` (`scaling` aside)."""
     if not pools:
-        return [build(PoolSpec, pool_settings(cluster), prefix="cluster.", name="default")]
+        return [_pool("default", cluster, "cluster.")]
     specs = []
     for name, own in pools.items():
         if not isinstance(own, Mapping):
             raise ConfigError(f"pools.{name}={own}: must be a mapping of options of a pool")
         options = {**cluster, **{key: value for key, value in own.items() if key != "scaling"}}
-        specs.append(build(PoolSpec, pool_settings(options), prefix=f"pools.{name}.", name=name))
+        specs.append(_pool(name, options, f"pools.{name}."))
     return specs
+
+
+def _pool(name: str, options: Mapping[str, Any], prefix: str) -> PoolSpec:
+    """One pool. What is said of spot machines counts where they are bought, so that `purchase` alone can be swept."""
+    settings = dict(pool_settings(options))
+    if settings.get("purchase") != SPOT:
+        coerce(settings.pop("spot", {}), Spot, f"{prefix}spot")  # checks it all the same
+    return build(PoolSpec, settings, prefix=prefix, name=name)
 
 
 def make_policy(kind: str, settings: Mapping[str, Any], prefix: str = "") -> Any:

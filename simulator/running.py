@@ -33,7 +33,7 @@ from simulator.summary import write_json
 CONFIG = "config.yaml"
 _SHOWN = ("allocation", "placement", "scaling", "workload")
 _LONGEST = 40  # characters of a label's value, in a run's name
-_NOT_KEPT = ("progress", "resume")  # settings that change nothing in a run
+_NOT_KEPT = ("progress", "resume", "compare")  # settings that change nothing in a run
 
 
 class Interrupted(KeyboardInterrupt):

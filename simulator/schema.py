@@ -15,7 +15,7 @@ from policies import registry
 from policies.registry import KINDS
 from simulator.catalogue.pool import CHOICE, OF_INSTANCE
 from simulator.cluster import DecideOptions
-from simulator.config import GROUPS, RunConfig
+from simulator.config import GROUPS, CompareOptions, RunConfig
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
@@ -33,6 +33,7 @@ def root_schema() -> type:
         "cluster": cluster_schema(),
         "decide": schema_of(DecideOptions),
         "monitor": schema_of(MonitorOptions),
+        "compare": schema_of(CompareOptions),
         "service": make_dataclass(
             "Service",
             [

@@ -140,7 +140,12 @@ class Scenario:
 
     def most_gpus_of(self, pool: str) -> int:
         """GPUs that a pool, or for "" the cluster, can grow to."""
-        return sum(of.most * of.gpus_per_node for of in self._pools_of(pool))
+        return sum(self.most_nodes(of) * of.gpus_per_node for of in self._pools_of(pool))
+
+    def most_nodes(self, pool: PoolSpec) -> int:
+        """What a pool can grow to: its `max_nodes`, if anything scales it."""
+        policy = self.scaling.get(pool.name)
+        return pool.num_nodes if policy is None or getattr(policy, "keeps_size", False) else pool.most
 
     def _pools_of(self, name: str) -> list[PoolSpec]:
         """The pool of a name; all for none."""
@@ -154,7 +159,7 @@ class Scenario:
     @property
     def most_gpus(self) -> int:
         """GPUs that jobs may have when every pool is as large as it may be."""
-        return sum(pool.most * pool.gpus_per_node for pool in self._pools_of(self.training_pool))
+        return self.most_gpus_of(self.training_pool)
 
     def too_large(self) -> np.ndarray:
         """Rows of the jobs that ask for what no state of the cluster has: GPUs, or CPU or memory a GPU; shape (R,).

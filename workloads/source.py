@@ -11,6 +11,7 @@ import numpy as np
 
 from workloads.errors import WorkloadError
 from workloads.job_spec import Elasticity
+from workloads.resampling import resample_days
 from workloads.trace import JobTable, Trace
 
 # name -> module:class. A name is the last part of `workload=NAME`; the module is imported when it is asked for.
@@ -50,13 +51,15 @@ def source_class(name: str) -> type[WorkloadSource]:
 class WorkloadSource(ABC):
     """A source of jobs; its dataclass fields are its options on the command line (`workload.limit=1000`).
 
-    A subclass implements `read`. The options here reshape whatever was read, in this order: window, limit, time
-    scale, elasticity.
+    A subclass implements `read`. The options here reshape whatever was read, in this order: window, limit, days drawn
+    anew, time scale, elasticity.
     """
 
     from_s: float = 0.0  # keep jobs submitted from here on (then counted from here) ...
     to_s: float = float("inf")  # ... and before here
     limit: int | None = None  # keep the first so many jobs
+    resample_days: int | None = None  # so many days, drawn anew from those of the trace, differently with each seed ...
+    resample_block_days: int = 1  # ... in stretches of so many that follow each other
     time_scale: float = 1.0  # multiplies submit times: 0.5 doubles the load
     elastic_frac: float = 0.0  # this share of the jobs, drawn at random, becomes elastic
     elastic_kind: str = "malleable"  # malleable | moldable
@@ -64,6 +67,7 @@ class WorkloadSource(ABC):
     elastic_max_factor: float = 2.0  # of num_gpus, rounded down
     cpus_per_gpu: float | None = None  # None: as the trace says, else for every job
     memory_gib_per_gpu: float | None = None
+    checkpoint_interval_s: float | None = None  # running time between a job's own checkpoints; likewise
 
     @abstractmethod
     def read(self, rng: np.random.Generator) -> Trace:
@@ -75,9 +79,13 @@ class WorkloadSource(ABC):
 
     def load(self, rng: np.random.Generator) -> Trace:
         """`read`, then the options above."""
-        draws, elastic_draws = rng.spawn(2)
+        draws, elastic_draws, day_draws = rng.spawn(3)
         trace = self.read(draws)
         jobs, report = self._cut(trace), trace.report
+        if self.resample_days is not None:
+            jobs = resample_days(jobs, self.resample_days, self.resample_block_days, day_draws)
+            stretches = f"in stretches of {self.resample_block_days}" if self.resample_block_days > 1 else "one by one"
+            report.notes.append(f"{self.resample_days} days drawn anew from these, {stretches}: {len(jobs):,} jobs")
         if self.time_scale <= 0:
             raise WorkloadError(f"time_scale={self.time_scale}: must be more than 0")
         if self.time_scale != 1.0:
@@ -86,8 +94,11 @@ class WorkloadSource(ABC):
             jobs = jobs.with_columns(submit_s=submit_s, deadline_s=submit_s + due_in)
         if self.elastic_frac:
             jobs = self._elastic(jobs, elastic_draws)
-        given = {"cpus_per_gpu": self.cpus_per_gpu, "memory_gib_per_gpu": self.memory_gib_per_gpu}
-        filled = {name: np.full(len(jobs), value) for name, value in given.items() if value is not None}
+        filled = {
+            name: np.full(len(jobs), value)
+            for name in ("cpus_per_gpu", "memory_gib_per_gpu", "checkpoint_interval_s")
+            if (value := getattr(self, name)) is not None
+        }
         if filled:
             jobs = jobs.with_columns(**filled)
         return Trace(jobs, replace(report, rows_kept=len(jobs)))

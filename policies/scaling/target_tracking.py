@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from policies.registry import register
 from policies.scaling.alarms import averages, data_points, is_on, require_points, say_alarms
 from policies.scaling.cool_down import all_there, is_over
-from policies.scaling.load import FALLING, ceil, units_for
+from policies.scaling.load import FALLING, WAITING, ceil, units_for
 from policies.scaling.options import bounded, require, require_bounds, require_metric
-from policies.view import ClusterView, Target
+from policies.view import ClusterView, PoolView, Target
+
+_FULLNESS = ("gpu_allocation_frac", "gpu_utilisation_frac")
+_WAITS = 0.5  # GPUs: one that waits is more
 
 
 @register("scaling", "target_tracking")
@@ -28,8 +31,9 @@ class TargetTracking:
     other one for `cooldown_out_s`, after any step none in for `cooldown_in_s`.
 
     `also` has further metrics with their targets: out if any wants out, in only if all want in, and the largest number
-    wins. With `points_out=1`, `points_in=1`, `scale_in_frac=1` and no cool-downs it is plain proportional control, at
-    any `period_s`.
+    wins. None: where the metric says how full a pool is, `pending_gpus` at half a GPU, since what waits for more GPUs
+    than there are fills none. With `points_out=1`, `points_in=1`, `scale_in_frac=1` and no cool-downs it is plain
+    proportional control, at any `period_s`.
 
     Where there is no unit at all, any load is above target.
 
@@ -39,7 +43,7 @@ class TargetTracking:
 
     metric: str = "gpu_allocation_frac"
     target: float = 0.7
-    also: Mapping[str, float] = field(default_factory=dict)  # metric -> target
+    also: Mapping[str, float] | None = None  # metric -> target
     scale_in_frac: float = 0.9
     points_out: int = 3
     points_in: int = 15
@@ -57,8 +61,9 @@ class TargetTracking:
 
     def __post_init__(self) -> None:
         twice = f"must not have {self.metric}, which is the metric itself"
-        require("target_tracking", {"also": (self.also, self.metric not in self.also, twice)})
-        for metric, target in {**self.also, self.metric: self.target}.items():
+        also = self.also or {}
+        require("target_tracking", {"also": (also, self.metric not in also, twice)})
+        for metric, target in {**also, self.metric: self.target}.items():
             require_metric("target_tracking", metric)
             option = "target" if metric == self.metric else f"also.{metric}"
             require(
@@ -83,7 +88,8 @@ class TargetTracking:
     def desired(self, target: Target, view: ClusterView) -> int:
         now_s, count, why = view.now_s, target.num_units, view.explain
         wishes = [
-            self._wish(target, view, metric, goal) for metric, goal in {self.metric: self.target, **self.also}.items()
+            self._wish(target, view, metric, goal)
+            for metric, goal in {self.metric: self.target, **self._further(target)}.items()
         ]
         wanted = count
         highest = max(wishes)
@@ -112,6 +118,11 @@ class TargetTracking:
             return False
         rested_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
         return all_there(target, view) and is_over(rested_s, "in", view)
+
+    def _further(self, target: Target) -> Mapping[str, float]:
+        if self.also is None and isinstance(target, PoolView) and self.metric in _FULLNESS:
+            return {WAITING: _WAITS}
+        return self.also or {}
 
     def _wish(self, target: Target, view: ClusterView, metric: str, goal: float) -> int:
         """What one metric asks for: more or fewer units than there are if its alarm is on, else what there is."""

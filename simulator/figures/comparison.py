@@ -15,15 +15,16 @@ from simulator.comparison import (
     services_of,
     sites_of,
     spell_label,
-    unit_of,
 )
 from simulator.figures.distributions import draw_distributions
 from simulator.figures.labels import Look
+from simulator.figures.measures import Measure, measure_of, words_of
 from simulator.figures.run import draw_gpus, shown_until_s
-from simulator.figures.scatter import Measure, draw_scatter, drawable
+from simulator.figures.scatter import draw_scatter, drawable
 from simulator.figures.services import MOST_SERVICES, file_names
-from simulator.figures.spelling import spell_bucket, spell_usd
+from simulator.figures.spelling import spell_bucket
 from simulator.figures.style import DASHES, GREY, MARKERS, ORANGE, PALETTE, count_ticks, new_figure, save, staircase
+from simulator.pareto import USUAL, Tradeoff
 from simulator.run import Run
 from simulator.timeline import Steps, Timeline
 from workloads.figure import time_unit
@@ -33,8 +34,8 @@ _PER_1K = "cost_per_1k_requests_usd"
 _MOST_ROWS = 16
 
 
-def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes cost_vs_jct, jct_cdf and over_time, and for each service NAME cost_vs_latency-NAME and latency_cdf-NAME.
+def draw_comparison(comparison: Comparison, folder: Path, tradeoff: Tradeoff = USUAL) -> list[Path]:
+    """Writes pareto, jct_cdf and over_time, and for each service NAME cost_vs_latency-NAME and latency_cdf-NAME.
 
     Each as .png and .svg; returns their paths. What there is nothing of isn't drawn.
 
@@ -42,7 +43,7 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         RunError: a run whose tables can't be read.
     """
     looks = _looks(comparison)
-    paths = _draw_cost(comparison, looks, folder)
+    paths = _draw_pareto(comparison, looks, tradeoff, folder)
     paths += _draw_jct(comparison, looks, folder)
     files = dict(zip(comparison.services, file_names(comparison.services), strict=True))
     for name in comparison.services[:MOST_SERVICES]:
@@ -81,16 +82,19 @@ def _seeds(comparison: Comparison) -> str:
     return f"{spelt} seed{'' if counts == [1] else 's'}"
 
 
-def _draw_cost(comparison: Comparison, looks: Sequence[Look], folder: Path) -> list[Path]:
-    drawn = drawable(comparison, "jct_mean_s", "cost_usd")
+def _draw_pareto(comparison: Comparison, looks: Sequence[Look], tradeoff: Tradeoff, folder: Path) -> list[Path]:
+    drawn = drawable(comparison, tradeoff.x, tradeoff.y)
     if not drawn:
         return []
-    unit_s, unit = unit_of([comparison.groups[k].estimate("jct_mean_s").mean for k in drawn])
-    with new_figure(8.6, 5.6, f"Cost against mean JCT{_title(comparison)}", _scatter_subtitle(comparison)) as figure:
-        cost = Measure("cost_usd", "cost (USD)", spell=spell_usd)
-        jct = Measure("jct_mean_s", f"mean JCT ({unit})", 1 / unit_s)
-        draw_scatter(figure, figure.subplots(), comparison, looks, cost, jct)
-        return save(figure, folder, "cost_vs_jct")
+    of_x, of_y = (
+        measure_of(metric, [comparison.groups[k].estimate(metric).mean for k in drawn])
+        for metric in (tradeoff.x, tradeoff.y)
+    )
+    what = f"{words_of(tradeoff.x)} against {words_of(tradeoff.y)}"
+    title = f"{what[0].upper()}{what[1:]}{_title(comparison)}"
+    with new_figure(8.6, 5.6, title, _scatter_subtitle(comparison)) as figure:
+        draw_scatter(figure, figure.subplots(), comparison, looks, of_x, of_y, at_most=tradeoff.at_most)
+        return save(figure, folder, "pareto")
 
 
 def _scatter_subtitle(comparison: Comparison) -> str:

@@ -37,7 +37,8 @@ def label_points(
 ) -> None:  # fmt: skip
     """Writes the name of each look beside its point (data coordinates), where it covers the least.
 
-    Points of one shape that lie on each other share a name. Greedy, over distances and angles around each point, with
+    A name that several points of one colour have stands beside the one that has the most room. Points of one shape that
+    lie on each other share a name. Greedy, over distances and angles around each point, with
     a line to those far away; fine for the tens of points of a comparison. Call it when everything else is drawn and
     the limits of the axes are final.
 
@@ -56,7 +57,7 @@ def label_points(
     for ends in obstacles:
         low, high = np.sort(to_px(np.array(ends)), axis=0)
         taken.append(np.r_[low - scale, high + scale])
-    for together in _coinciding(xy, looks, 5 * scale):
+    for together in _coinciding(xy, looks, _roomiest(xy, looks), 5 * scale):
         k = together[0]
         name = _listed([looks[i].name for i in together])
         colour = looks[k].colour if len(together) == 1 else INK
@@ -85,9 +86,23 @@ def label_points(
         ).set_in_layout(False)  # fmt: skip
 
 
-def _coinciding(xy: np.ndarray, looks: Sequence[Look], within: float) -> list[list[int]]:
-    groups: list[list[int]] = []
+def _roomiest(xy: np.ndarray, looks: Sequence[Look]) -> list[int]:
+    """Of the points that share name and colour, the one whose nearest neighbour is the farthest; in their order."""
+    apart = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1))
+    np.fill_diagonal(apart, np.inf)
+    room = apart.min(axis=1)
+    best: dict[tuple[str, str], int] = {}
     for k, look in enumerate(looks):
+        first = best.setdefault((look.name, look.colour), k)
+        if room[k] > room[first]:
+            best[look.name, look.colour] = k
+    return sorted(best.values())
+
+
+def _coinciding(xy: np.ndarray, looks: Sequence[Look], rows: Sequence[int], within: float) -> list[list[int]]:
+    groups: list[list[int]] = []
+    for k in rows:
+        look = looks[k]
         for group in groups:
             if looks[group[0]].shape == look.shape and np.hypot(*(xy[group[0]] - xy[k])) < within:
                 group.append(k)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,32 +10,13 @@ import numpy as np
 
 from simulator.comparison import Comparison
 from simulator.figures.labels import Look, label_points
-from simulator.figures.style import GREY, INK
+from simulator.figures.measures import Measure
+from simulator.figures.style import GREY, INK, RED
+from simulator.pareto import front as front_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A metric as an axis shows it: `offset` + `factor` · its value, of which less is better."""
-
-    metric: str
-    label: str
-    factor: float = 1.0
-    offset: float = 0.0
-    spell: Callable[[float], str] = lambda value: f"{value:,.10g}"
-
-
-def pareto(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Rows of the points that no other beats in both (less is better), by rising x."""
-    best, rows = math.inf, []
-    for row in np.lexsort((y, x)):
-        if y[row] < best:
-            best = y[row]
-            rows.append(int(row))
-    return np.array(rows, np.int64)
 
 
 def drawable(comparison: Comparison, *metrics: str) -> list[int]:
@@ -47,11 +26,15 @@ def drawable(comparison: Comparison, *metrics: str) -> list[int]:
 
 
 def draw_scatter(figure: Figure, ax: Axes, comparison: Comparison, looks: Sequence[Look], of_x: Measure, of_y: Measure,
-                 *, legend: bool = True) -> None:  # fmt: skip
-    """A point a group that has both; call it when all other axes of the figure are there, since it places names."""
+                 *, legend: bool = True, at_most: float | None = None) -> None:  # fmt: skip
+    """A point a group that has both; call it when all other axes of the figure are there, since it places names.
+
+    Args:
+        at_most: a bound on `of_y`, drawn as a line; in the metric's own unit.
+    """
     drawn = drawable(comparison, of_x.metric, of_y.metric)
     (x, dx), (y, dy) = (_values(comparison, drawn, of) for of in (of_x, of_y))
-    front = pareto(x, y)
+    front = front_of(x, y)
     ax.step(x[front], y[front], where="post", color=GREY, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
     for i, k in enumerate(drawn):
         look = looks[k]
@@ -66,8 +49,13 @@ def draw_scatter(figure: Figure, ax: Axes, comparison: Comparison, looks: Sequen
             ax.plot([], [], marker, color=GREY, markersize=7.5, label=shape)
         ax.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
     ax.set(xlabel=of_x.label, ylabel=of_y.label)
+    bound = np.array([]) if at_most is None else np.array([of_y.offset + of_y.factor * at_most])
     _scale(ax, "x", x, dx, pad=0.13)
-    _scale(ax, "y", y, dy, pad=0.12)
+    _scale(ax, "y", np.append(y, bound), np.append(dy, np.zeros(bound.size)), pad=0.12)
+    for height in bound.tolist():
+        ax.axhline(height, color=RED, linewidth=1.0, linestyle=(0, (1, 1.5)), zorder=1)
+        ax.annotate("objective", (1, height), (-2, 3), ax.get_yaxis_transform(), "offset points", color=RED,
+                    fontsize=8.5, ha="right")  # fmt: skip
     spell_ticks(ax, of_x.spell, of_y.spell)
     segments = [((x[i] - dx[i], y[i]), (x[i] + dx[i], y[i])) for i in range(len(x)) if dx[i]]
     segments += [((x[i], y[i] - dy[i]), (x[i], y[i] + dy[i])) for i in range(len(x)) if dy[i]]
@@ -99,7 +87,7 @@ def _values(comparison: Comparison, drawn: Sequence[int], of: Measure) -> tuple[
 def _scale(ax: Axes, which: str, at: np.ndarray, half_width: np.ndarray, pad: float) -> None:
     """Limits with room for names; logarithmic where the values differ by a lot; none below 0 if no value is."""
     least, most = float((at - half_width).min()), float((at + half_width).max())
-    if least > 0 and most / least > 6:
+    if least > 0 and most / least > 4:
         ratio = (most / least) ** pad
         ax.set(**{f"{which}scale": "log", f"{which}lim": (least / ratio, most * ratio)})
     else:

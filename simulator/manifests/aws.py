@@ -97,6 +97,7 @@ def _tracking(config: Fields, names: MetricNames) -> dict[str, Any]:
         return {
             "metric": name,
             "target": target * factor,
+            "also": {},
             "cooldown_out_s": config.number("ScaleOutCooldown", _COOLDOWN_S, least=0),
             "cooldown_in_s": config.number("ScaleInCooldown", _COOLDOWN_S, least=0),
             "disable_scale_in": config.flag("DisableScaleIn", False),

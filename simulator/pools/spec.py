@@ -73,7 +73,7 @@ class PoolSpec:
             "network_gib_per_s": (self.network_gib_per_s > 0, "must be more than 0"),
             "purchase": (
                 not self.is_committed or self.fewest == self.most,
-                "what is committed is paid for, used or not: min_nodes and max_nodes must be the same",
+                "what is committed is paid for, used or not: min_nodes and max_nodes must be the same, or null",
             ),
             **{
                 name: (0 <= getattr(self, name) < math.inf, "must be a number, 0 or more")

@@ -328,7 +328,7 @@ def test_command(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "Δ: difference to fifo, paired by seed" in out
     assert f"left out: {sweep / '4'}: the run did not finish: interrupted; run it again, or leave it out" in out
-    names = ["comparison.csv", *(f"{n}.{t}" for n in ("cost_vs_jct", "jct_cdf", "over_time") for t in ("png", "svg"))]
+    names = ["comparison.csv", *(f"{n}.{t}" for n in ("pareto", "jct_cdf", "over_time") for t in ("png", "svg"))]
     assert all((sweep / name).stat().st_size > 500 for name in names)
     with (sweep / "comparison.csv").open() as file:
         fifo, srtf = csv.DictReader(file)

@@ -17,7 +17,16 @@ from policies import PolicyError, registry
 from simulator.__main__ import store_choices
 from simulator.catalogue import pool_settings
 from simulator.cluster import DecideOptions
-from simulator.config import GROUPS, SERVING_GROUPS, STEP_TIMES, RunConfig, Setup, make_policy, read_config
+from simulator.config import (
+    GROUPS,
+    SERVING_GROUPS,
+    STEP_TIMES,
+    CompareOptions,
+    RunConfig,
+    Setup,
+    make_policy,
+    read_config,
+)
 from simulator.errors import ConfigError
 from simulator.overheads import MoveCosts
 from simulator.schema import schema_of
@@ -77,10 +86,11 @@ def test_a_file_begins_with_a_command_that_names_it(file: Path) -> None:
 def test_the_root_file_names_every_setting() -> None:
     given = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
     assert isinstance(given, dict)
-    own = {str(name): value for name, value in given.items() if name not in ("defaults", "hydra", "monitor")}
-    composed = (*GROUPS, *SERVING_GROUPS, "monitor", "service")
+    own = {str(name): value for name, value in given.items() if name not in ("defaults", "hydra", "monitor", "compare")}
+    composed = (*GROUPS, *SERVING_GROUPS, "monitor", "service", "compare")
     config = RunConfig(**{group: {} for group in GROUPS})
     defaults = {each.name: getattr(config, each.name) for each in fields(RunConfig)}
+    assert given["compare"] == {each.name: each.default for each in fields(CompareOptions)}
     assert own == {name: value for name, value in defaults.items() if name not in composed}
 
 

@@ -18,7 +18,7 @@ TEN_MINUTES_S = 600.0
 
 
 def shrunk(file: Path) -> Iterator[str]:
-    """60 jobs at most, and of each service's requests those of ten minutes."""
+    """60 jobs at most, of each service's requests those of ten minutes, and of a sweep's choices the first and last."""
     text = file.read_text()
     settings = yaml.safe_load(text)
     if "workload" in settings:
@@ -30,6 +30,9 @@ def shrunk(file: Path) -> Iterator[str]:
         if isinstance(options, dict):  # else it is another's
             begin_s = busy_from_s(options)
             yield from (f"{stream}.from_s={begin_s:g}", f"{stream}.to_s={begin_s + TEN_MINUTES_S:g}")
+    for option, choices in settings.get("hydra", {}).get("sweeper", {}).get("params", {}).items():
+        first, *_, last = ["0", "1"] if choices.startswith("range(") else choices.split(",")
+        yield f"{option}={first},{last}"
 
 
 def busy_from_s(options: dict[str, Any]) -> float:
@@ -47,6 +50,7 @@ def test_experiment(command: Command, file: Path) -> None:
     told = command(*words[3:], *shrunk(file), "check=true", "figures=false", "hydra.run.dir=out",
                    "hydra.sweep.dir=out")  # fmt: skip
     assert told.code == 0, told.err
+    assert Path("out/pareto.csv").is_file() == ("after_sweep: true" in text)
     summaries = list(Path("out").rglob("summary.json"))
     assert summaries
     assert not list(Path("out").rglob("unfinished.json"))

@@ -16,11 +16,11 @@ import pytest
 from policies import registry
 from simulator.figures import draw_run
 from simulator.figures.gantt import _bands, _lanes, draw_gantt
-from simulator.figures.scatter import pareto
 from simulator.figures.service_history import ServiceHistory, quantile_s
 from simulator.figures.services import _spans, busiest, file_names
 from simulator.figures.style import MAX_POINTS, curve
 from simulator.moves import Moves, Stays
+from simulator.pareto import front
 from simulator.pools import PoolSpec
 from simulator.run import Run
 from simulator.serving.heat import HeatMap
@@ -227,7 +227,7 @@ def test_lanes_never_hold_two_jobs() -> None:
 
 def test_pareto_by_hand() -> None:
     x, y = np.array([3.0, 1.0, 2.0, 2.0, 4.0]), np.array([1.0, 5.0, 3.0, 2.0, 1.0])
-    np.testing.assert_array_equal(pareto(x, y), [1, 3, 0])  # (1, 5), (2, 2), (3, 1); (4, 1) costs more for nothing
+    np.testing.assert_array_equal(front(x, y), [1, 3, 0])  # (1, 5), (2, 2), (3, 1); (4, 1) costs more for nothing
 
 
 def test_curve_by_hand_and_of_many() -> None:

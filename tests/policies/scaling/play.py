@@ -45,7 +45,7 @@ def wishes(
     for now_s in ask_s:
         while coming and coming[0][0] <= now_s:
             time_s, values = coming.pop(0)
-            cluster.measure(time_s, target.name, **values)
+            cluster.measure(time_s, target.name, **{"pending_gpus": 0.0, **values})
         cluster.now_s = now_s
         if before:
             before(target, cluster.view())

@@ -279,6 +279,7 @@ def test_target_tracking(read):
     assert found.options == {
         "metric": "request_rate_per_replica_per_s",
         "target": pytest.approx(2.0),
+        "also": {},
         "cooldown_out_s": 300.0,
         "cooldown_in_s": 600.0,
         "disable_scale_in": False,
