@@ -161,6 +161,7 @@ class NodePools:
             self._arrive_after(node, node.pool.warm.draw_s(self._rng("warm", node)))
         else:
             self._clock.process(self._start(node))
+        self._refill(node.pool.name)
 
     def _start(self, node: Node) -> Generator[Any, Any, None]:
         spec, times = node.pool, self._times(node)
@@ -263,13 +264,12 @@ class NodePools:
 
     # ---- the warm pool
     def _take_warm(self, name: str) -> bool:
-        """Whether a prepared machine can take the place of one that is ordered; then another is prepared."""
+        """Whether a prepared machine can take the place of one that is ordered."""
         prepared = next((spare for spare in self._warm[name] if spare.warm_s < math.inf), None)
         if prepared is None:
             return False
         self._warm[name].remove(prepared)
         self._terminate(prepared, RESUMED)
-        self._refill(name)
         return True
 
     def _take_back(self, name: str) -> None:
@@ -284,6 +284,7 @@ class NodePools:
         self._launch_warm(name)
 
     def _refill(self, name: str) -> None:
+        """Prepares as many as are missing, since they were taken or their orders given up."""
         for _ in range(self._specs[name].warm.nodes - len(self._warm[name])):
             self._clock.process(self._prepare(self._order_warm(name)))
 
