@@ -428,7 +428,7 @@ class Simulation:
     def _warn(self, index: int, at_s: float) -> None:
         """A node will go: what runs there may save, as far as the time allows."""
         now_s = self._clock._now
-        for job in self._on_node(index):
+        for job in self._on_node(index) if at_s > now_s else ():
             job.tell(now_s, at_s)
 
     def _on_node(self, index: int) -> list[SimJob]:
