@@ -75,8 +75,8 @@ def test_a_market_starts_over_at_its_end(tmp_path: Path) -> None:
     """Each time told at 200 of 300, and back at 320 of it: 210 s are done, then 190 each time."""
     trace = write_market(tmp_path, [1, 1, 0])
     run = still(jobs_of((0, 4, 700)), purchase="spot", spot=Spot(trace=trace, notice_s=10.0), provision_s=0.0)
-    assert [end_s for *_, end_s, end in fates(run) if end == "reclaimed"] == [210, 510, 810, 1110]
-    assert times(run)["a"] == (0, 1220 + 700 - 210 - 3 * 190)
+    assert [end_s for *_, end_s, end in fates(run) if end == "reclaimed"] == [210, 510, 810]
+    assert times(run)["a"] == (0, 920 + 700 - 210 - 2 * 190)
 
 
 def test_means_preempted_is_the_other_way_round(tmp_path: Path) -> None:
