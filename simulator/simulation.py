@@ -301,13 +301,19 @@ class Simulation:
         self._cluster.book_unfinished()
         self._pools.close(end_s)
         tables = {**self._recorder.close(self._pools.log, self._pools.bill_of), **self._services.close(end_s)}
-        if starving and not why_unfinished and self._scenario.horizon_s == math.inf:
-            shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
-            self._notes.append(
-                f"{len(starving):,} jobs never got the GPUs they waited for when all else ended: {shown}"
-            )
-        if short_of and not why_unfinished:
-            self._notes += [self._describe_stockout(name) for name in short_of]
+        if not why_unfinished and self._scenario.horizon_s == math.inf:
+            if starving:
+                shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
+                self._notes.append(
+                    f"{len(starving):,} jobs never got the GPUs they waited for when all else ended: {shown}"
+                )
+            self._notes += [
+                f"service {name!r}: {count:,} requests had not been answered when all else ended"
+                for name, count in self._services.in_flight().items()
+                if count
+            ]
+            if starving or any(self._services.in_flight().values()):
+                self._notes += [self._describe_stockout(name) for name in short_of]
         self._notes += self._speeds.notes()
         sources = {id(plan.requests): plan.requests for plan in self._scenario.services}  # sites share one
         self._notes += [note for source in sources.values() for note in source.notes()]

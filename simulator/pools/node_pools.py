@@ -49,7 +49,7 @@ class NodePools:
         self._starting: dict[str, list[Node]] = {name: [] for name in specs}
         self._warm: dict[str, list[Node]] = {name: [] for name in specs}  # being prepared, or prepared
         self._wanted = {name: spec.num_nodes for name, spec in specs.items()}
-        self.num_lost = 0  # failed or reclaimed once they took jobs
+        self.num_lost = 0  # nodes that took jobs, and failed or were told of their reclaim
         self._there: dict[str, list[Node]] = {name: [] for name in specs}  # launched and not gone, by age
         self._rngs: dict[str, np.random.Generator] = {}
         self._ready: dict[int, Node] = {}  # by index
@@ -387,6 +387,7 @@ class NodePools:
             self._leave_starting(node)
             self.views[name].num_failed += 1
         else:
+            self.num_lost += 1
             if node.drain_s == math.inf:
                 self._drain(node)
             self._on_notice(node.index, at_s)
@@ -407,7 +408,7 @@ class NodePools:
             self._nodes.close(node.index)
             view.num_ready -= 1
         self._terminate(node, end)
-        self.num_lost += 1
+        self.num_lost += not node.is_told
         self._on_lost(node.index)
         self._replace(name, node.pool.failures.repair_s if end == FAILED else None)
         self._on_change()
