@@ -156,7 +156,7 @@ class LivePools(NodePools):
 
     def _end(self, node: Node, end: str) -> None:
         node.terminated_s, node.end = self._clock.now, end
-        self._journal.write("terminated", node=node.number, time_s=node.terminated_s)
+        self._journal.write("terminated", node=node.number, time_s=node.terminated_s, end=end)
 
     def _is_here(self, node: Node) -> bool:
         return node.terminated_s == math.inf
@@ -181,10 +181,10 @@ class LivePools(NodePools):
             elif kind == "undrained":
                 self._undrain(self.log[entry["node"]])
             elif kind == "terminated":
-                self._bury(self.log[entry["node"]], now_s)
+                self._bury(self.log[entry["node"]], now_s, entry.get("end", DRAINED))
         self._journal = journal
 
-    def _bury(self, node: Node, now_s: float) -> None:
+    def _bury(self, node: Node, now_s: float, end: str) -> None:
         view = self.views[node.pool.name]
         if node in self.draining:
             self.draining.remove(node)
@@ -196,7 +196,7 @@ class LivePools(NodePools):
         else:
             self._starting[node.pool.name].remove(node)
             view.num_starting -= 1
-        node.terminated_s, node.end = now_s, DRAINED
+        node.terminated_s, node.end = now_s, end
 
 
 class _Silent(Journal):

@@ -324,6 +324,8 @@ class Simulation:
             "num_decisions": self._cluster.num_decisions,
             "notes": self._notes,
         }
+        if with_prices := [of.name for of in self._scenario.pools if (market := of.spot.market()) and market.usd_per_h]:
+            facts["market_pools"] = with_prices  # what a node costs there is no price x time
         if self._services:
             facts["services"] = self._services.facts()
             facts["routed"] = self._services.routed()

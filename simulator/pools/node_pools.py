@@ -112,6 +112,7 @@ class NodePools:
                 self._clock.until(self._clock.now, lambda _: self._on_change())  # there is room now
             for _ in range(missing):
                 self._provision(self._order(name))
+            self._refill(name)
         elif missing < 0:
             surplus = -missing
             for node in self._named(name, first)[:surplus]:
@@ -161,7 +162,6 @@ class NodePools:
             self._arrive_after(node, node.pool.warm.draw_s(self._rng("warm", node)))
         else:
             self._clock.process(self._start(node))
-        self._refill(node.pool.name)
 
     def _start(self, node: Node) -> Generator[Any, Any, None]:
         spec, times = node.pool, self._times(node)
@@ -382,7 +382,6 @@ class NodePools:
         name, at_s = node.pool.name, self._clock.now + node.pool.spot.warning_s
         if node.is_spare:
             self._warm[name].remove(node)
-            self._refill(name)
         elif node.index < 0:
             self._leave_starting(node)
             self.views[name].num_failed += 1
@@ -414,7 +413,7 @@ class NodePools:
         self._on_change()
 
     def _replace(self, name: str, repair_s: float | None = None) -> None:
-        """Orders anew what is missing since something was lost."""
+        """Orders anew what is missing since something was lost; what takes jobs before what waits for it."""
         spec = self._specs[name]
         while spec.replaces and self.views[name].num_units < self._wanted[name]:
             node = self._order(name)
@@ -422,6 +421,7 @@ class NodePools:
                 self._provision(node)
             else:
                 self._arrive_after(node, repair_s)
+        self._refill(name)
 
     def _rng(self, purpose: str, node: Node) -> np.random.Generator:
         """The pool's stream for a purpose, made when it is first needed."""

@@ -79,7 +79,10 @@ def test_what_is_committed_is_paid_for_as_long_as_the_run_lasts(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"min_nodes": 0}, "cluster.purchase=committed_1y (pool 'default'): what is committed is paid for, used or not"),
+        (
+            {"min_nodes": 0},
+            "cluster.purchase=committed_1y (pool 'default'): what is committed is paid for, used or not",
+        ),
         ({"replaces": False}, "cluster.replaces=False (pool 'default'): must be true where nodes are committed"),
         ({"startup": NodeStartup(retry_s=math.inf)}, "what is committed is never given up: startup.retry_s must be"),
     ],
@@ -190,9 +193,18 @@ def test_energy_is_not_told_where_the_power_of_some_nodes_is_not_known() -> None
     ("given", "message"),
     [
         ({"gpu_idle_w": -1.0}, "cluster.gpu_idle_w=-1.0 (pool 'default'): must be a number of watts, 0 or more"),
-        ({"gpu_idle_w": 9.0, "gpu_peak_w": 8.0}, "cluster.gpu_idle_w=9.0 (pool 'default'): must be at most gpu_peak_w=8"),
-        ({"billing_minimum_s": math.inf}, "cluster.billing_minimum_s=inf (pool 'default'): must be a number, 0 or more"),
-        ({"billing_granularity_s": -1.0}, "cluster.billing_granularity_s=-1.0 (pool 'default'): must be a number, 0 or"),
+        (
+            {"gpu_idle_w": 9.0, "gpu_peak_w": 8.0},
+            "cluster.gpu_idle_w=9.0 (pool 'default'): must be at most gpu_peak_w=8",
+        ),
+        (
+            {"billing_minimum_s": math.inf},
+            "cluster.billing_minimum_s=inf (pool 'default'): must be a number, 0 or more",
+        ),
+        (
+            {"billing_granularity_s": -1.0},
+            "cluster.billing_granularity_s=-1.0 (pool 'default'): must be a number, 0 or",
+        ),
     ],
 )
 def test_a_rule_or_a_power_that_can_not_be(given: dict[str, Any], message: str) -> None:

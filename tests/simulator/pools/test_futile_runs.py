@@ -57,7 +57,8 @@ def test_a_market_that_never_has_a_machine(tmp_path: Path, registers: str) -> No
     waiting(run)
     assert 2 * DAY_S < run.facts["end_s"] <= 2 * DAY_S + 20
     assert note(run, "pool 'default'") == (
-        f"pool 'default': no machine had been found for 2 of the nodes ordered when the run ended (spot.trace={spot.trace})"
+        "pool 'default': no machine had been found for 2 of the nodes ordered when the run ended "
+        f"(spot.trace={spot.trace})"
     )
     assert run.nodes["num_stockouts"].tolist() == [2160, 2160]
 

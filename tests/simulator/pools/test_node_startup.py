@@ -45,7 +45,9 @@ def test_stages_take_the_place_of_the_time_to_provision() -> None:
         ("booted", {0: (1, 0, 0), 110: (1, 0, 1), 150: (2, 1, 0), 240: (2, 0, 0)}),
     ],
 )
-def test_policies_see_a_node_as_ready_once_it_registers(registers: str, seen: dict[float, tuple[int, int, int]]) -> None:
+def test_policies_see_a_node_as_ready_once_it_registers(
+    registers: str, seen: dict[float, tuple[int, int, int]]
+) -> None:
     """(ready, of these without GPUs, starting); ordered at 100, launched at 120, booted at 150, ready at 240."""
     wishes = Wishes({0: 1, 100: 2})
     run = scaled(TWO_JOBS, wishes, startup=NodeStartup(**STAGES, registers=registers))
@@ -132,7 +134,9 @@ def test_each_stage_is_log_normal_about_its_median_and_drawn_by_the_seed_alone()
     one = ready_after(0, boot_s=100.0, boot_sigma=0.5)
     assert np.median(one) == pytest.approx(100, rel=0.12)  # standard error of a median of 299: 1.25 · 0.5 / √299 = 3.6%
     assert np.log(one).std() == pytest.approx(0.5, rel=0.13)  # 0.5 / √598 = 4.1% of it
-    assert one.tolist() == ready_after(0, boot_s=100.0, boot_sigma=0.5).tolist() != ready_after(1, boot_s=100.0).tolist()
+    assert (
+        one.tolist() == ready_after(0, boot_s=100.0, boot_sigma=0.5).tolist() != ready_after(1, boot_s=100.0).tolist()
+    )
     times_s = [ready_after(0, **{stage: 100.0, stage.replace("_s", "_sigma"): 0.5}) for stage in STAGES]
     assert len({tuple(each.tolist()) for each in times_s}) == 4  # each stage has draws of its own
     more = ready_after(0, boot_s=100.0, boot_sigma=0.5, image_s=20.0)

@@ -56,9 +56,7 @@ def test_what_a_replica_has_not_served_when_its_node_goes_is_tried_again_or_lost
 def test_a_replica_that_starts_on_a_node_that_will_go_is_cancelled_and_asked_for_elsewhere(tmp_path: Path) -> None:
     """Asked for at 95, it would be ready at 112."""
     for seed in range(9):  # the market takes either of the two nodes
-        run = serve(
-            plan([300], replicas=1, max_replicas=2), [(95.0, 2)], pools=[spot_pool(tmp_path)], seed=seed
-        )
+        run = serve(plan([300], replicas=1, max_replicas=2), [(95.0, 2)], pools=[spot_pool(tmp_path)], seed=seed)
         cancelled = [life for life in lives(run) if life[5] == "cancelled"]
         if cancelled:
             assert [life[:5] for life in cancelled] == [(95, 95, None, None, 100)]

@@ -58,7 +58,9 @@ def test_a_node_that_was_told_takes_nothing_new_and_its_successor_is_ordered_at_
     wishes = Wishes({0: 1})
     given = told_at_100(tmp_path)
     given["spot"] = Spot(trace=write_market(tmp_path, [1, 0.5, 1, 1, 1, 1]), notice_s=30.0)
-    run = scaled(jobs_of((0, 2, 500), (110, 2, 10)), wishes, startup=NodeStartup(allocation_s=30.0, boot_s=20.0), **given)
+    run = scaled(
+        jobs_of((0, 2, 500), (110, 2, 10)), wishes, startup=NodeStartup(allocation_s=30.0, boot_s=20.0), **given
+    )
     assert wishes.changes[100] == (0, 0, 1)
     assert times(run)["b"] == (240, 250)  # none at 130; again at 190 + 30
     assert steps(run, "a")[1:3] == [(130, 0), (240, 2)]

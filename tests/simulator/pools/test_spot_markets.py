@@ -191,12 +191,18 @@ def test_failures_are_sorted_by_time(tmp_path: Path) -> None:
         ({"data": [1]}, "must be an object with metadata, data and perhaps prices"),
         ({"metadata": {}, "data": [1]}, "column 'metadata.gap_seconds': must be a number of seconds, more than 0"),
         ({"metadata": {"gap_seconds": True}, "data": [1]}, "column 'metadata.gap_seconds': True: must be a number of"),
-        ({"metadata": {"gap_seconds": 0}, "data": [1]}, "column 'metadata.gap_seconds': 0: must be a number of seconds"),
+        (
+            {"metadata": {"gap_seconds": 0}, "data": [1]},
+            "column 'metadata.gap_seconds': 0: must be a number of seconds",
+        ),
         ({"metadata": {"gap_seconds": 60}}, "column 'data': must be a list of numbers, and not empty"),
         ({"metadata": {"gap_seconds": 60}, "data": []}, "column 'data': must be a list of numbers, and not empty"),
         ({"metadata": {"gap_seconds": 60}, "data": [1, -1]}, "column 'data[1]': -1: must be a number, 0 or more"),
         ({"metadata": {"gap_seconds": 60}, "data": [1, "2"]}, "column 'data[1]': '2': must be a number, 0 or more"),
-        ({"metadata": {"gap_seconds": 60}, "data": [1, 2], "prices": [1]}, "column 'prices': 1: must have as many entries as"),
+        (
+            {"metadata": {"gap_seconds": 60}, "data": [1, 2], "prices": [1]},
+            "column 'prices': 1: must have as many entries as",
+        ),
     ],
 )
 def test_a_market_that_can_not_be(tmp_path: Path, told: Any, message: str) -> None:
