@@ -296,7 +296,7 @@ class LiveRun:
         cluster, now_s = self._cluster, self._clock.read()
         if self._progress:
             self._progress(cluster.num_finished, len(self._scenario.jobs), now_s)
-        if cluster.held_gpus or not self._arrivals.is_over or self._pools.num_starting:
+        if cluster.held_gpus or not self._arrivals.is_over or self._pools.are_coming(math.inf):
             self._stalled_s = now_s
         elif now_s - self._stalled_s > self._scenario.starve_after_s:
             self._clock.stop()

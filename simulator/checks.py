@@ -8,7 +8,8 @@
 | sizes within each job's bounds; gangs add up over their nodes | allocations |
 | never more held than exists, on each node and in all, and only on nodes that are there | allocations, nodes |
 | replicas live in order and hold what they should; no request is lost or served twice | `simulator.serving.checks` |
-| a node's life (what is billed) is in order, and capacity is that of ready nodes | nodes, decisions |
+| a node's life, its end and its bill are in order | `simulator.pools.checks` |
+| capacity is that of ready nodes | nodes, decisions |
 
 Times are compared at the end of an instant: within one, a plan is applied change by change.
 """
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from simulator.errors import SimulationError
+from simulator.pools.checks import broken_node_rules
 from simulator.run import Run
 from simulator.serving.checks import broken_service_rules
 
@@ -40,7 +42,8 @@ def check(run: Run) -> None:
     books = _Books.of(run)
     of_jobs = _Books.of(run, with_replicas=False) if run.facts.get("services") else books
     broken = [line for rule in (_states, _bounds, _counts, _work) for line in rule(of_jobs)]
-    broken += [line for rule in (_capacity_in_all, _capacity_by_node, _lives, _decisions) for line in rule(books)]
+    broken += [line for rule in (_capacity_in_all, _capacity_by_node, _decisions) for line in rule(books)]
+    broken += broken_node_rules(run)
     broken += broken_service_rules(run)
     if broken:
         raise SimulationError("the books of this run don't balance:\n" + "\n".join(f"- {line}" for line in broken))
@@ -342,23 +345,6 @@ def _held_there_before(books: _Books, change: np.ndarray, node: np.ndarray, gpus
     at = np.minimum(key[order].searchsorted(previous), key.size - 1)
     found = (key[order][at] == previous) & ~books.is_first[change]
     return np.where(found, gpus[order][at], 0)
-
-
-# ---- nodes
-def _lives(books: _Books) -> Iterator[str]:
-    nodes = books.nodes
-    ordered, gone = nodes["ordered_s"].to_numpy(), nodes["terminated_s"].to_numpy()
-    ready, drain = nodes["ready_s"].to_numpy(), nodes["drain_s"].to_numpy()
-    came = np.isfinite(ready)
-    wrong = ~((ordered >= 0) & (ordered <= gone) & (gone <= books.end_s))
-    wrong |= came & ~((ordered <= ready) & (ready <= gone))
-    wrong |= np.isfinite(drain) & ~((ready <= drain) & (drain <= gone))
-    wrong |= came != (nodes["node"].to_numpy() >= 0)
-    tell = [f"row {row}" for row in wrong.nonzero()[0][:_SHOWN]]
-    yield from _told("nodes whose times are not ordered <= ready <= drained <= terminated <= end", wrong, tell)
-    node = nodes["node"].to_numpy()
-    twice = came & nodes["node"].duplicated().to_numpy()
-    yield from _told("nodes that are there twice", twice, [f"node {n}" for n in node[twice][:_SHOWN]])
 
 
 def _decisions(books: _Books) -> Iterator[str]:

@@ -226,9 +226,14 @@ def _pools(cluster: Mapping[str, Any], pools: Mapping[str, Any]) -> list[PoolSpe
     for name, own in pools.items():
         if not isinstance(own, Mapping):
             raise ConfigError(f"pools.{name}={own}: must be a mapping of options of a pool")
-        options = {**cluster, **{key: value for key, value in own.items() if key != "scaling"}}
+        options = {**cluster, **{key: _over(cluster.get(key), value) for key, value in own.items() if key != "scaling"}}
         specs.append(_pool(name, options, f"pools.{name}."))
     return specs
+
+
+def _over(common: Any, own: Any) -> Any:
+    """A pool's own value over that of `cluster`; options that have options, such as `startup`, are put together."""
+    return {**common, **own} if isinstance(common, Mapping) and isinstance(own, Mapping) else own
 
 
 def _pool(name: str, options: Mapping[str, Any], prefix: str) -> PoolSpec:

@@ -52,7 +52,8 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
     | cost_overhead_usd, cost_lost_usd | of cost_busy_usd: GPUs held in moves; for work that was lost |
     | cost_training_usd, cost_serving_usd | GPUs held by jobs; by replicas of services, or bought for them |
     | energy_kwh | of the GPUs, see `NodeUse.energy_kwh`; None where their power isn't known |
-    | num_nodes_failed, _reclaimed, _stock_out | nodes that went, or did not come, so |
+    | num_nodes_failed, _reclaimed, _stock_out | nodes that went, or never came since the order was given up, so |
+    | num_stockouts | how often an order found no machine; it may have found one later |
     | queue_length_mean, _max | jobs that wait, over the time from 0 to the end |
     | services | by name, see `simulator.serving.summary` |
     | routed | by name of services with sites, likewise |
@@ -62,7 +63,7 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
         warmup_s: jobs submitted before are left out of the statistics of jobs (GPUs, queue and cost stay whole).
     """
     jobs = run.columns("jobs", *_JOB_COLUMNS)
-    nodes = run.columns("nodes", *NODE_COLUMNS, "end")
+    nodes = run.columns("nodes", *NODE_COLUMNS, "end", "num_stockouts")
     moves, end_s = Moves.of(run), float(run.facts["end_s"])
     timeline = Timeline.build(jobs, nodes, moves, end_s)
     use, replicas = NodeUse.build(nodes, moves, Stays.of(run), end_s), Replicas.of(run)
@@ -215,8 +216,9 @@ def _gpus_and_cost(jobs: Mapping[str, np.ndarray], use: NodeUse, gpus: _Gpus) ->
 
 
 def _nodes(nodes: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """How nodes ended that did not go by a plan."""
-    return {f"num_nodes_{end}": int((nodes["end"] == end).sum()) for end in ("failed", "reclaimed", "stock_out")}
+    """How nodes ended that did not go by a plan, and how often no machine was found."""
+    ends = {f"num_nodes_{end}": int((nodes["end"] == end).sum()) for end in ("failed", "reclaimed", "stock_out")}
+    return {**ends, "num_stockouts": int(nodes["num_stockouts"].sum())}
 
 
 def _moves(jobs: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from policies import METRICS, ClusterView
+from policies import METRICS, ClusterView, PoolView
 from policies.nodes import bits
 from simulator.clock import SAMPLE, Call, Clock
 from simulator.cluster import Cluster
@@ -73,7 +73,7 @@ class Monitor:
         running = held > 0
         rows, gpus = jobs.row_in_table[running], held[running]
         held_gpus = int(gpus.sum())
-        ready = {name: view.pools[name].num_ready + view.pools[name].num_draining for name in self._pools}
+        ready = {name: _num_offering(view.pools[name]) for name in self._pools}
 
         def used_of(per_gpu: np.ndarray, capacity_per_node: str) -> float:
             capacity = sum(getattr(self._pools[name], capacity_per_node) * count for name, count in ready.items())
@@ -109,3 +109,8 @@ class Monitor:
             mine = sum(nodes.sizes[i].num_gpus for i in bits(nodes.open_mask) if nodes.pools[i] == name)
             return held_gpus * mine / total if total else 0.0
         return sum(nodes.sizes[i].num_gpus - nodes.free[i] for i, pool in enumerate(nodes.pools) if pool == name)
+
+
+def _num_offering(pool: PoolView) -> int:
+    """Nodes whose GPUs are there, free or held."""
+    return pool.num_ready - pool.num_without_gpus + pool.num_draining

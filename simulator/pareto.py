@@ -95,7 +95,7 @@ def write_pareto(points: Sequence[Point], tradeoff: Tradeoff, path: Path) -> Non
     |---|---|
     | the labels that differ | what was chosen |
     | num_seeds, num_submitted, num_finished | of all its runs |
-    | METRIC_mean, METRIC_low, METRIC_high | of `x` and `y`: the mean over seeds, its 95% interval (empty for one seed) |
+    | METRIC_mean, METRIC_low, METRIC_high | of `x` and `y`: mean over seeds, its 95% interval (empty for one seed) |
     | is_pareto | true where no other mean is less in one and not more in the other |
     | beaten_by | those that are better in both beyond paired 95% intervals, with `;` between |
     | meets_objective | with one: whether the mean of `y` is within it |

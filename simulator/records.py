@@ -219,6 +219,7 @@ def _nodes_table(nodes: Sequence[Node], bill_of: Callable[[Node], tuple[float, f
             "drain_s": pa.array([node.drain_s for node in nodes], pa.float64()),
             "terminated_s": pa.array([node.terminated_s for node in nodes], pa.float64()),
             "end": pa.array([node.end for node in nodes], pa.string()),
+            "num_stockouts": pa.array([node.num_stockouts for node in nodes], pa.int32()),
             "usd_per_node_h": pa.array([node.pool.usd_per_node_h for node in nodes], pa.float64()),
             "billed_s": bills[:, 0],  # without the time in the warm pool
             "cost_usd": bills[:, 1],

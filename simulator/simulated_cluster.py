@@ -138,7 +138,9 @@ class SimulatedCluster(Cluster):
 
     def lose(self, job: SimJob) -> None:
         """Takes all GPUs from a job whose node went, with the work that it had not saved."""
+        idle_moves = job.idle_moves
         job.settle(self._clock._now)
+        job.idle_moves = min(idle_moves, job.idle_moves)  # no plan moved it
         self._take_all(job, replace(self._costs[self._table.model.codes[job.row]], preempt="lose"))
         self._book_gang(job, 0, ())
         self._record_allocation((self._clock._now, job.record, 0, job.rate, 0.0, job.left_s))

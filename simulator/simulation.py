@@ -49,6 +49,7 @@ Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simu
 _GC_THRESHOLD = 50_000  # objects; Python's 700 costs 5% (tests/benchmarks/test_fifo.py)
 _MAX_IDLE_DECISIONS = 1_000_000  # in a row that change nothing, with no job running
 _MAX_FUTILE_STARTS = 10_000  # in a row, with no job finished, none submitted and no work done in all
+_MAX_FUTILE_NODES = 100_000  # ordered in a row, with none of the jobs that wait started
 _MAX_IDLE_IN_A_SECOND = 100_000  # of simulated time, whatever runs
 
 
@@ -66,7 +67,8 @@ class Scenario:
         scaling: by the name of a pool or a service.
         oversized: what becomes of jobs that the cluster can never hold: `reject` them up front, or `error`.
         horizon_s: ends the run then; jobs still there are unfinished.
-        starve_after_s: ends a run in which jobs wait, none runs, none is to come, and nothing has changed so long.
+        starve_after_s: ends a run in which jobs wait, none runs and none is to come, when for so long none has started
+            and there have not been more GPUs than before, nor are any to come of the nodes ordered in that time.
         explain: records why, whenever a scaling policy is asked.
     """
 
@@ -174,6 +176,16 @@ class Scenario:
         return ((jobs.num_gpus > self.most_gpus) | ~fits).nonzero()[0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Quiet:
+    """Since when nothing has got on, and what there was then."""
+
+    state: tuple[int, int, int] = (0, 0, 0)  # jobs finished, gangs started, requests settled
+    most_gpus: int = 0
+    num_nodes: int = 0  # ordered
+    since_s: float = 0.0
+
+
 def simulate(scenario: Scenario, folder: Path | None = None, progress: Progress | None = None) -> Run:
     """Runs a scenario to its end.
 
@@ -251,7 +263,9 @@ class Simulation:
         self._cluster.on_idle = self._on_idle
         self._cluster.on_tick = self._on_tick
         self._view, self._nodes = view, nodes
-        FaultInjector(self._clock, self._pools, specs, lambda name: stream(scenario.seed, name))
+        FaultInjector(
+            self._clock, self._pools, specs, lambda name: stream(scenario.seed, name), self._cluster.request_decision
+        )
         delay_s = scenario.monitor.delay_s
         self._services = Services(
             scenario.services, len(jobs), self._clock, self._cluster, view_of_jobs, view.services, view.metrics,
@@ -269,9 +283,10 @@ class Simulation:
             self._cluster.learn = self._learn
         if any(policy.period_s < math.inf for policy in scenario.scaling.values()):
             Monitor(self._clock, self._cluster, table, specs, self._recorder, scenario.monitor)
-        self._quiet_since_s = self._changed_s = 0.0
-        self._passed, self._least_left_s, self._starts = (0, 0, 0), math.inf, 0  # at the last tick that saw progress
-        self._quiet_state = (0, 0, 0, 0)
+        self._changed_s = 0.0
+        self._passed, self._least_left_s = (0, 0, 0), math.inf  # at the last tick that saw progress ...
+        self._starts = self._lost_nodes = 0  # ... and until then
+        self._quiet = _Quiet()
         self._why_unfinished = ""
 
     def stop(self, why: str) -> None:
@@ -299,14 +314,23 @@ class Simulation:
     def _finish(self, why_unfinished: str) -> Run:
         end_s = float(self._clock.now)
         starving = [job.job_id for job in self._view.pending if not job.is_replica]
+        short_of = [name for name in self._pools.views if self._pools.num_waiting(name)]
         self._cluster.book_unfinished()
         self._pools.close(end_s)
         tables = {**self._recorder.close(self._pools.log, self._pools.bill_of), **self._services.close(end_s)}
-        if starving and not why_unfinished and self._scenario.horizon_s == math.inf:
-            shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
-            self._notes.append(
-                f"{len(starving):,} jobs never got the GPUs they waited for when all else ended: {shown}"
-            )
+        if not why_unfinished and self._scenario.horizon_s == math.inf:
+            if starving:
+                shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
+                self._notes.append(
+                    f"{len(starving):,} jobs never got the GPUs they waited for when all else ended: {shown}"
+                )
+            self._notes += [
+                f"service {name!r}: {count:,} requests had not been answered when all else ended"
+                for name, count in self._services.in_flight().items()
+                if count
+            ]
+            if starving or any(self._services.in_flight().values()):
+                self._notes += [self._describe_stockout(name) for name in short_of]
         self._notes += self._speeds.notes()
         sources = {id(plan.requests): plan.requests for plan in self._scenario.services}  # sites share one
         self._notes += [note for source in sources.values() for note in source.notes()]
@@ -317,6 +341,8 @@ class Simulation:
             "num_decisions": self._cluster.num_decisions,
             "notes": self._notes,
         }
+        if with_prices := [of.name for of in self._scenario.pools if (market := of.spot.market()) and market.usd_per_h]:
+            facts["market_pools"] = with_prices  # what a node costs there is no price x time
         if self._services:
             facts["services"] = self._services.facts()
             facts["routed"] = self._services.routed()
@@ -334,25 +360,40 @@ class Simulation:
             self._clock.stop()
 
     def _on_service_tick(self) -> None:
-        """Ends a run in which nothing is to come, no job runs, and what waits waits for ever beside idle replicas."""
-        cluster, now_s = self._cluster, self._clock._now
-        rest_s = now_s - self._quiet_since_s
-        state = (cluster.num_finished, cluster.num_starts, self._services.num_settled, self._pools.num_starting)
-        if state != self._quiet_state or self._services.are_streaming or not self._arrivals.is_over:
-            self._quiet_state, self._quiet_since_s = state, now_s
-        elif rest_s > self._scenario.starve_after_s and cluster.num_running == self._services.num_holding:
-            self._clock.stop()
+        """No training job runs: does what waits wait for ever, beside idle replicas?"""
+        if self._cluster.num_running == self._services.num_holding:
+            self._watch_for_the_end()
         self._recorder.flush_if_full()
         if self._progress:
-            self._progress(cluster.num_finished, len(self._scenario.jobs), now_s)
+            self._progress(self._cluster.num_finished, len(self._scenario.jobs), self._clock._now)
 
     def _on_idle(self) -> None:
         """No job runs: are those that wait waiting for ever?"""
-        cluster, now_s = self._cluster, self._clock._now
-        is_over = self._arrivals.is_over and not self._services.are_streaming
-        if not cluster.num_idle or not is_over or self._pools.num_starting:
-            self._quiet_since_s = now_s
-        elif now_s - self._quiet_since_s > self._scenario.starve_after_s or cluster.num_idle > _MAX_IDLE_DECISIONS:
+        self._watch_for_the_end()
+        if self._cluster.num_idle > _MAX_IDLE_DECISIONS and self._is_all_here and not self._pools.are_coming(math.inf):
+            self._clock.stop()
+
+    @property
+    def _is_all_here(self) -> bool:
+        """No job and no request is to come."""
+        return self._arrivals.is_over and not self._services.are_streaming
+
+    def _watch_for_the_end(self) -> None:
+        """Ends a run in which nothing is to come and nothing has got on for long; see `Scenario.starve_after_s`."""
+        cluster, quiet, now_s = self._cluster, self._quiet, self._clock._now
+        state = (cluster.num_finished, cluster.num_starts, self._services.num_settled)
+        gpus, num_nodes = self._nodes.capacity_gpus, len(self._pools.log)
+        if not self._is_all_here or state != quiet.state or gpus > quiet.most_gpus:
+            self._quiet = _Quiet(state, gpus, num_nodes, now_s)
+            return
+        until_s = quiet.since_s + self._scenario.starve_after_s
+        if now_s > until_s and not self._pools.are_coming(until_s):
+            self._clock.stop()
+        elif num_nodes - quiet.num_nodes > _MAX_FUTILE_NODES:
+            self._notes.append(
+                f"the run was ended at {now_s:g} s: {num_nodes - quiet.num_nodes:,} nodes were ordered in a row, and "
+                "nothing could start on them"
+            )
             self._clock.stop()
 
     def _on_tick(self) -> None:
@@ -370,21 +411,27 @@ class Simulation:
             self._progress(self._cluster.num_finished, len(self._scenario.jobs), self._clock._now)
 
     def _watch_progress(self) -> None:
-        """Ends a run in which jobs are started again and again and lose all that they do (`preempt=lose`)."""
+        """Ends a run in which jobs are started again and again and lose all that they do."""
         cluster, now_s = self._cluster, self._clock._now
         passed = (cluster.num_finished, self._arrivals.num_submitted, self._services.num_settled)
         if passed != self._passed:
             self._passed, self._least_left_s = passed, math.inf
             return
         left_s = sum(job.left_now_s(now_s) for job in self._view.jobs if not job.is_replica)  # type: ignore[attr-defined]
+        num_starts, num_lost = cluster.num_starts - self._starts, self._pools.num_lost - self._lost_nodes
         if left_s < self._least_left_s:
-            self._least_left_s, self._starts = left_s, cluster.num_starts
-        elif cluster.num_starts - self._starts > _MAX_FUTILE_STARTS:
+            self._least_left_s, self._starts, self._lost_nodes = left_s, cluster.num_starts, self._pools.num_lost
+        elif num_starts > _MAX_FUTILE_STARTS:
             names = ", ".join(job.job_id for job, _ in zip(self._view.jobs, range(5), strict=False))
-            raise SimulationError(
-                f"jobs were started {cluster.num_starts - self._starts:,} times in a row without getting any work "
-                f"done in all: each time they lost it again (overheads.preempt=lose); active: {names}"
+            told = f"jobs were started {num_starts:,} times in a row without getting any work done in all"
+            if not num_lost:
+                raise SimulationError(f"{told}: each time they lost it again (overheads.preempt=lose); active: {names}")
+            self._notes.append(
+                f"the run was ended at {now_s:g} s: {told}, while {num_lost:,} nodes failed or were reclaimed under "
+                f"them, sooner than they saved their work (checkpoint_interval_s, spot.notice_s, overheads.save_s); "
+                f"active: {names}"
             )
+            self._clock.stop()
 
     def _learn(self, row: int) -> None:
         self._estimator.observe(self._scenario.jobs, row, float(self._scenario.jobs.duration_s[row]))
@@ -406,20 +453,32 @@ class Simulation:
     def _warn(self, index: int, at_s: float) -> None:
         """A node will go: what runs there may save, as far as the time allows."""
         now_s = self._clock._now
-        for job in self._on_node(index):
+        for job in self._on_node(index) if at_s > now_s else ():
             job.tell(now_s, at_s)
 
     def _on_node(self, index: int) -> list[SimJob]:
-        """The jobs on a node; where placement is pooled the latest, so many that without it the rest fits."""
+        """The jobs on a node; where placement is pooled the latest, those first that were told, so many that without it
+        the rest fits."""
         running: list[SimJob] = [job for job in self._view.jobs if job.is_running]  # type: ignore[misc]
         if any(job.nodes for job in running):
             return [job for job in running if any(node == index for node, _ in job.nodes)]
+        running.sort(key=lambda job: job.notice is not None)
         others = sum(node.pool.gpus_per_node for node in self._pools.draining if node.index != index)
         excess, victims = self._cluster.held_gpus - self._nodes.capacity_gpus - others, []
         while excess > 0:
             victims.append(running.pop())
             excess -= victims[-1].gpus_held
         return victims
+
+    def _describe_stockout(self, name: str) -> str:
+        """Of a pool that had orders open at the end which no machine was found for."""
+        spec = next(pool for pool in self._scenario.pools if pool.name == name)
+        why = [f"startup.stockout_frac={spec.startup.stockout_frac:g}"] if spec.startup.stockout_frac else []
+        why += [f"spot.trace={spec.spot.trace}"] if spec.spot.trace else []
+        return (
+            f"pool {name!r}: no machine had been found for {self._pools.num_waiting(name):,} of the nodes ordered when "
+            f"the run ended ({', '.join(why)})"
+        )
 
     def _describe_unscalable(self) -> list[str]:
         """Of pools and services that a policy is to scale, but that are as small and as large as they may be."""

@@ -106,6 +106,12 @@ class Offer:
         return {
             "usd_per_node_h": self.usd_per_h(purchase),
             "price_source": source,
+            **self.billing_fields(),
+        }
+
+    def billing_fields(self) -> dict[str, Any]:
+        """The fields of a `PoolSpec` that say by which rule its provider bills."""
+        return {
             "billing_granularity_s": self.billing_granularity_s or 0.0,
             "billing_minimum_s": self.billing_minimum_s or 0.0,
         }

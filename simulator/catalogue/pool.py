@@ -52,7 +52,8 @@ def pool_settings(settings: Mapping[str, Any], catalogue: Catalogue | None = Non
         offer = known.get(str(chosen["instance"]))
         check_purchase(purchase)
         if "usd_per_node_h" in by_hand:
-            return {**offer.size_fields(), "price_source": "set by hand", **by_hand}
+            own_price = {"price_source": "set by hand", **offer.billing_fields()}
+            return {**offer.size_fields(), **own_price, **by_hand, **_notice(offer, by_hand)}
         found = offer.pool_fields(purchase)
     except ConfigError as error:
         raise ConfigError(f"cluster.{error}") from None

@@ -14,12 +14,17 @@ from simulator.pools.node_pools import NodePools
 from simulator.pools.spec import PoolSpec
 from simulator.pools.traces import FailureTrace, Market
 
+_STREAMS = ("spot", "market", "failures")
+
 
 class FaultInjector:
     """Sees to the failures of ready nodes, and to the notices of spot ones from their launch on.
 
     Each node draws its own times when it is launched and when it is ready, in that order of nodes, so that what befalls
-    the k-th node of a pool is the same under any policy.
+    the k-th node of a pool is the same under any policy. Which nodes a market takes has a stream of its own.
+
+    Args:
+        on_market: called when another number of machines can be had, so that a decision follows.
     """
 
     def __init__(
@@ -28,9 +33,10 @@ class FaultInjector:
         pools: NodePools,
         specs: Mapping[str, PoolSpec],
         streams: Callable[[str], np.random.Generator],
+        on_market: Callable[[], None],
     ) -> None:
-        self._clock, self._pools = clock, pools
-        self._rngs = {(kind, name): streams(f"{kind} {name}") for kind in ("spot", "failures") for name in specs}
+        self._clock, self._pools, self._on_market = clock, pools, on_market
+        self._rngs = {(kind, name): streams(f"{kind} {name}") for kind in _STREAMS for name in specs}
         pools.on_launch, pools.on_ready = self._launched, self._ready
         for node in list(pools.log):  # those that are there from the start
             self._launched(node)
@@ -46,7 +52,7 @@ class FaultInjector:
         mean_s = node.pool.spot.mean_life_s
         if mean_s < math.inf:
             at_s = self._clock.now + float(self._rngs["spot", node.pool.name].exponential(mean_s))
-            self._clock.until(at_s, lambda _: self._pools.warn(node))
+            self._clock.until(at_s, lambda _: self._pools.warn([node]))
 
     def _ready(self, node: Node) -> None:
         mean_s = node.pool.failures.mtbf_s
@@ -56,14 +62,15 @@ class FaultInjector:
 
     def _follow_market(self, name: str, market: Market) -> Generator[Any, Any, None]:
         """Reclaims what can no longer be had, any of the nodes alike."""
-        rng = self._rngs["spot", name]
+        rng = self._rngs["market", name]
         while True:
             now_s = self._clock.now
             mine = [node for node in self._pools.there(name) if not node.is_told]
             excess = len(mine) - market.available_at(now_s)
             if excess > 0:
-                for place in rng.permutation(len(mine))[: math.ceil(excess)].tolist():
-                    self._pools.warn(mine[place])
+                taken = rng.permutation(len(mine))[: math.ceil(excess)]
+                self._pools.warn([mine[place] for place in taken.tolist()])
+            self._on_market()
             next_s = market.next_change_s(now_s)
             if next_s == math.inf:
                 return

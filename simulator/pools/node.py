@@ -26,10 +26,11 @@ class Node:
     | state | from | to |
     |---|---|---|
     | ordered | a plan, or the pool in place of what it lost | launched, cancelled, or never (stock-out) |
-    | launched | the machine is there, and billed | ready or warm, cancelled, failed, reclaimed |
-    | warm | prepared, and stopped | resumed |
-    | ready | takes jobs | draining, failed, told of its reclaim |
-    | draining | finishes what it runs | terminated, or ready again |
+    | launched | the machine is there, and billed | ready or warm, cancelled, told of its reclaim |
+    | warm | prepared, and stopped | resumed, told |
+    | ready | takes jobs | draining, failed, told |
+    | draining | finishes what it runs | drained, failed, told, or ready again |
+    | told | finishes what it runs until it is reclaimed; nobody counts on it any more | reclaimed |
     """
 
     number: int  # in order of ordering
@@ -44,9 +45,15 @@ class Node:
     index: int = -1  # in `Nodes`, once ready
     is_seen: bool = False  # policies count it as ready
     is_told: bool = False  # that it will be reclaimed
-    waits: bool = False  # no machine was found: the order will be placed again
+    is_spare: bool = False  # of the warm pool: policies don't count it
+    num_stockouts: int = 0  # how often no machine was found for it
 
     @property
     def is_here(self) -> bool:
         """Ordered, and not gone."""
         return self.terminated_s == math.inf
+
+    @property
+    def is_launched(self) -> bool:
+        """Its machine has been found."""
+        return self.launched_s < math.inf

@@ -49,6 +49,7 @@ class NodePools:
         self._starting: dict[str, list[Node]] = {name: [] for name in specs}
         self._warm: dict[str, list[Node]] = {name: [] for name in specs}  # being prepared, or prepared
         self._wanted = {name: spec.num_nodes for name, spec in specs.items()}
+        self.num_lost = 0  # nodes that took jobs, and failed or were told of their reclaim
         self._there: dict[str, list[Node]] = {name: [] for name in specs}  # launched and not gone, by age
         self._rngs: dict[str, np.random.Generator] = {}
         self._ready: dict[int, Node] = {}  # by index
@@ -76,14 +77,19 @@ class NodePools:
                 self._launch(node)
                 self._make_ready(node)
             for _ in range(spec.warm.nodes):
-                node = self._order_warm(name)
-                self._launch(node)
-                self._keep_warm(node)
+                self._launch_warm(name)
 
-    @property
-    def num_starting(self) -> int:
-        """Nodes that are on their way, without those that no machine was found for."""
-        return sum(not node.waits for nodes in self._starting.values() for node in nodes)
+    def are_coming(self, since_s: float) -> bool:
+        """Whether nodes that were ordered by then are on their way, without those that no machine was found for."""
+        return any(
+            node.ordered_s <= since_s and (node.is_launched or not node.num_stockouts)
+            for nodes in self._starting.values()
+            for node in nodes
+        )
+
+    def num_waiting(self, name: str) -> int:
+        """Orders of a pool that no machine has been found for so far."""
+        return sum(node.num_stockouts > 0 and not node.is_launched for node in self._starting[name])
 
     def there(self, name: str) -> list[Node]:
         """The machines of a pool that have been launched and aren't gone, by age."""
@@ -106,6 +112,7 @@ class NodePools:
                 self._clock.until(self._clock.now, lambda _: self._on_change())  # there is room now
             for _ in range(missing):
                 self._provision(self._order(name))
+            self._refill(name)
         elif missing < 0:
             surplus = -missing
             for node in self._named(name, first)[:surplus]:
@@ -129,11 +136,8 @@ class NodePools:
                 self.draining.remove(node)
                 self.views[node.pool.name].num_draining -= 1
                 self._terminate(node, RECLAIMED if node.is_told else DRAINED)
-                warm = node.pool.warm
-                if warm.reuses and not node.is_told and len(self._warm[node.pool.name]) < warm.nodes:
-                    again = self._order_warm(node.pool.name)
-                    self._launch(again)
-                    self._keep_warm(again)
+                if node.pool.warm.reuses and not node.is_told:
+                    self._take_back(node.pool.name)
 
     def close(self, now_s: float) -> None:
         """Ends every node's bill: the run is over."""
@@ -152,56 +156,32 @@ class NodePools:
         self.views[name].num_starting += 1
         return node
 
-    def _order_warm(self, name: str) -> Node:
-        """One for the warm pool: policies don't count it."""
-        node = Node(len(self.log), self._specs[name], self._clock.now)
-        self.log.append(node)
-        self._warm[name].append(node)
-        return node
-
     def _provision(self, node: Node) -> None:
         """Sees to it that an ordered node comes, in time."""
-        self._clock.process(self._resume(node) if self._take_warm(node) else self._start(node))
-
-    def _take_warm(self, node: Node) -> bool:
-        """Whether a prepared machine takes the place of an ordered one; then another is prepared."""
-        name = node.pool.name
-        prepared = next((warm for warm in self._warm[name] if warm.warm_s < math.inf and not warm.is_told), None)
-        if prepared is None:
-            return False
-        self._warm[name].remove(prepared)
-        self._terminate(prepared, RESUMED)
-        self._clock.process(self._prepare(self._order_warm(name)))
-        return True
-
-    def _resume(self, node: Node) -> Generator[Any, Any, None]:
-        self._launch(node)
-        yield self._clock.timeout(node.pool.warm.draw_s(self._rng("warm", node)))
-        self._arrive(node)
+        if self._take_warm(node.pool.name):
+            self._arrive_after(node, node.pool.warm.draw_s(self._rng("warm", node)))
+        else:
+            self._clock.process(self._start(node))
 
     def _start(self, node: Node) -> Generator[Any, Any, None]:
         spec, times = node.pool, self._times(node)
+        if spec.is_committed:
+            self._launch(node)  # it is paid for while its machine is looked for, too
         yield from self._allocate(node, times.allocation)
         if not node.is_here:
             return
-        self._launch(node)
+        if not node.is_launched:
+            self._launch(node)
         yield self._clock.timeout(times.boot)
-        if node.is_here and spec.startup.registers == "booted":
+        if spec.startup.registers == "booted" and self._is_coming(node):
             self._see(node)
         yield self._clock.timeout(times.driver + times.image)
         self._arrive(node)
 
-    def _prepare(self, node: Node) -> Generator[Any, Any, None]:
-        """Brings a node of the warm pool through all stages."""
-        times = self._times(node)
-        yield from self._allocate(node, times.allocation)
-        if not node.is_here:
-            self._warm[node.pool.name].remove(node)
-            return
+    def _arrive_after(self, node: Node, delay_s: float) -> None:
+        """Its machine is there; it takes jobs after so long."""
         self._launch(node)
-        yield self._clock.timeout(times.boot + times.driver + times.image)
-        if node.is_here:
-            self._keep_warm(node)
+        self._clock.until(self._clock.now + delay_s, lambda _: self._arrive(node))
 
     def _allocate(self, node: Node, takes_s: float) -> Generator[Any, Any, None]:
         """Until the provider has a machine for an order; or the order is given up, or no longer wanted."""
@@ -210,18 +190,24 @@ class NodePools:
             yield self._clock.timeout(takes_s)
             if not node.is_here or self._finds_machine(node):
                 return
-            self.views[node.pool.name].num_failed += 1
+            node.num_stockouts += 1
+            if not node.is_spare:
+                self.views[node.pool.name].num_failed += 1
             if startup.retry_s == math.inf:
-                if node in self._starting[node.pool.name]:
-                    self._leave_starting(node)
-                    self._wanted[node.pool.name] -= 1
-                self._terminate(node, STOCK_OUT)
-                self._on_change()
+                self._give_up(node)
                 return
-            node.waits = True
             self._on_change()
             yield self._clock.timeout(startup.retry_s)
-            node.waits = False
+
+    def _give_up(self, node: Node) -> None:
+        """No machine is looked for any more; whoever wants one has to order anew."""
+        if node.is_spare:
+            self._warm[node.pool.name].remove(node)
+        else:
+            self._leave_starting(node)
+            self._wanted[node.pool.name] -= 1
+        self._terminate(node, STOCK_OUT)
+        self._on_change()
 
     def _finds_machine(self, node: Node) -> bool:
         spec = node.pool
@@ -230,7 +216,7 @@ class NodePools:
         market = self._bills[spec.name].market
         if market is None:
             return True
-        return sum(not node.is_told for node in self._there[spec.name]) < market.available_at(self._clock.now)
+        return sum(not node.is_told for node in self._there[spec.name]) + 1 <= market.available_at(self._clock.now)
 
     def _times(self, node: Node) -> StageTimes:
         """How long its stages take. Without any, all is one: the time to provision it, billed from the order on."""
@@ -258,8 +244,12 @@ class NodePools:
             view.num_ready += 1
             view.num_without_gpus += 1
 
+    def _is_coming(self, node: Node) -> bool:
+        """It is still wanted, and will not be taken away before it is there."""
+        return node.is_here and not node.is_told
+
     def _arrive(self, node: Node) -> None:
-        if node.is_here and not node.is_told:
+        if self._is_coming(node):
             self._make_ready(node)
             self._on_change()
 
@@ -272,14 +262,60 @@ class NodePools:
         self._ready[node.index] = node
         self.on_ready(node)
 
-    def _keep_warm(self, node: Node) -> None:
+    # ---- the warm pool
+    def _take_warm(self, name: str) -> bool:
+        """Whether a prepared machine can take the place of one that is ordered."""
+        prepared = next((spare for spare in self._warm[name] if spare.warm_s < math.inf), None)
+        if prepared is None:
+            return False
+        self._warm[name].remove(prepared)
+        self._terminate(prepared, RESUMED)
+        return True
+
+    def _take_back(self, name: str) -> None:
+        """A machine that is let go waits in the warm pool, in place of one that is still being prepared for it."""
+        spares = self._warm[name]
+        if len(spares) >= self._specs[name].warm.nodes:
+            unready = [spare for spare in spares if spare.warm_s == math.inf]
+            if not unready:
+                return
+            spares.remove(unready[-1])
+            self._terminate(unready[-1], CANCELLED)
+        self._launch_warm(name)
+
+    def _refill(self, name: str) -> None:
+        """Prepares as many as are missing, since they were taken or their orders given up."""
+        for _ in range(self._specs[name].warm.nodes - len(self._warm[name])):
+            self._clock.process(self._prepare(self._order_warm(name)))
+
+    def _order_warm(self, name: str) -> Node:
+        node = Node(len(self.log), self._specs[name], self._clock.now, is_spare=True)
+        self.log.append(node)
+        self._warm[name].append(node)
+        return node
+
+    def _launch_warm(self, name: str) -> None:
+        """One that is prepared already."""
+        node = self._order_warm(name)
+        self._launch(node)
         node.warm_s = self._clock.now
+
+    def _prepare(self, node: Node) -> Generator[Any, Any, None]:
+        """Brings a node of the warm pool through all stages."""
+        times = self._times(node)
+        yield from self._allocate(node, times.allocation)
+        if not node.is_here:
+            return
+        self._launch(node)
+        yield self._clock.timeout(times.boot + times.driver + times.image)
+        if self._is_coming(node):
+            node.warm_s = self._clock.now
 
     # ---- how nodes go
     def _terminate(self, node: Node, end: str) -> None:
         """Lets a node go; its bill ends."""
         node.terminated_s, node.end = self._clock.now, end
-        if node.launched_s < math.inf:
+        if node.is_launched:
             self._there[node.pool.name].remove(node)
 
     def _leave_starting(self, node: Node) -> None:
@@ -331,56 +367,61 @@ class NodePools:
         """A node is gone, without notice."""
         self._lose(node, FAILED)
 
-    def warn(self, node: Node) -> None:
-        """Its provider will take a node back, after the notice. Meanwhile it takes nothing new."""
-        if not node.is_here or node.is_told:
-            return
+    def warn(self, nodes: Sequence[Node]) -> None:
+        """Their provider will take nodes back, after its notice. Meanwhile they take nothing new."""
+        told = [node for node in nodes if self._is_coming(node)]
+        for node in told:
+            self._tell(node)
+        for name in {node.pool.name: None for node in told}:
+            self._replace(name)
+        if told:
+            self._on_change()
+
+    def _tell(self, node: Node) -> None:
         node.is_told = True
-        if node.index >= 0 and node.drain_s == math.inf:
-            self._drain(node)
-        at_s = self._clock.now + node.pool.spot.warning_s
-        if node.index >= 0:
+        name, at_s = node.pool.name, self._clock.now + node.pool.spot.warning_s
+        if node.is_spare:
+            self._warm[name].remove(node)
+        elif node.index < 0:
+            self._leave_starting(node)
+            self.views[name].num_failed += 1
+        else:
+            self.num_lost += 1
+            if node.drain_s == math.inf:
+                self._drain(node)
             self._on_notice(node.index, at_s)
         self._clock.until(at_s, lambda _: self._lose(node, RECLAIMED))
-        self._replace(node.pool.name)
-        self._on_change()
 
     def _lose(self, node: Node, end: str) -> None:
-        """Takes a node out, wherever it is in its life, with all that runs on it."""
+        """Takes a node out, with all that runs on it."""
         if not node.is_here:
+            return
+        if node.index < 0:  # it was told before it took jobs: nobody counts on it
+            self._terminate(node, end)
             return
         view, name = self.views[node.pool.name], node.pool.name
         if node in self.draining:
             self.draining.remove(node)
             view.num_draining -= 1
-        elif node.index >= 0:
+        else:
             self._nodes.close(node.index)
             view.num_ready -= 1
-        elif node in self._starting[name]:
-            self._leave_starting(node)
-        else:
-            self._warm[name].remove(node)
-            self._clock.process(self._prepare(self._order_warm(name)))
         self._terminate(node, end)
-        if node.index >= 0:
-            self._on_lost(node.index)
+        self.num_lost += not node.is_told
+        self._on_lost(node.index)
         self._replace(name, node.pool.failures.repair_s if end == FAILED else None)
         self._on_change()
 
     def _replace(self, name: str, repair_s: float | None = None) -> None:
-        """Orders anew what is missing since something was lost."""
+        """Orders anew what is missing since something was lost; what takes jobs before what waits for it."""
         spec = self._specs[name]
         while spec.replaces and self.views[name].num_units < self._wanted[name]:
             node = self._order(name)
             if repair_s is None:
                 self._provision(node)
             else:
-                self._clock.process(self._repair(node, repair_s))
-
-    def _repair(self, node: Node, repair_s: float) -> Generator[Any, Any, None]:
-        self._launch(node)
-        yield self._clock.timeout(repair_s)
-        self._arrive(node)
+                self._arrive_after(node, repair_s)
+        self._refill(name)
 
     def _rng(self, purpose: str, node: Node) -> np.random.Generator:
         """The pool's stream for a purpose, made when it is first needed."""

@@ -23,7 +23,7 @@ class PoolSpec:
         num_nodes: at the start, ready.
         min_nodes, max_nodes: what scaling keeps to; None: num_nodes.
         purchase: on_demand; spot, which may be reclaimed; or committed…, paid for as long as the run lasts, so that
-            such a pool has one size.
+            such a pool has one size, and a node that takes the place of one that failed is billed from its order on.
         network_gib_per_s: between nodes, a node.
         billing_granularity_s, billing_minimum_s: a step that has begun is billed whole, and so much at least.
         gpu_idle_w, gpu_peak_w: power of one GPU, idle and fully busy; None: not known, nor is energy then.
@@ -71,9 +71,9 @@ class PoolSpec:
             "cpus_per_node": (self.cpus_per_node > 0, "must be more than 0"),
             "memory_gib_per_node": (self.memory_gib_per_node > 0, "must be more than 0"),
             "network_gib_per_s": (self.network_gib_per_s > 0, "must be more than 0"),
-            "purchase": (
-                not self.is_committed or self.fewest == self.most,
-                "what is committed is paid for, used or not: min_nodes and max_nodes must be the same, or null",
+            "replaces": (
+                self.replaces or not (self.is_committed or self.failures.repair_s is not None),
+                "must be true where nodes are committed, or have a time to repair (failures.repair_s)",
             ),
             **{
                 name: (0 <= getattr(self, name) < math.inf, "must be a number, 0 or more")
@@ -88,11 +88,14 @@ class PoolSpec:
             "provision_cv": (0 <= self.provision_cv < math.inf, "must be 0 or more"),
             "drain_timeout_s": (self.drain_timeout_s >= 0, "must be 0 or more (inf: wait for the jobs)"),
         }
-        if self.spot.is_on and not self.is_spot:
-            rules["purchase"] = (
-                False,
-                "such nodes are never reclaimed: leave spot.mean_life_s and spot.trace, or set spot",
-            )
+        if self.is_committed and self.fewest != self.most:
+            rule = "what is committed is paid for, used or not: min_nodes and max_nodes must be the same, or null"
+            rules["purchase"] = (False, rule)
+        elif self.is_committed and math.isinf(self.startup.retry_s):
+            rules["purchase"] = (False, "what is committed is never given up: startup.retry_s must be finite")
+        elif self.spot.is_on and not self.is_spot:
+            rule = "such nodes are never reclaimed: leave spot.mean_life_s and spot.trace, or set spot"
+            rules["purchase"] = (False, rule)
         if self.gpu_idle_w is not None and self.gpu_peak_w is not None and self.gpu_idle_w > self.gpu_peak_w:
             rules["gpu_idle_w"] = (False, f"must be at most gpu_peak_w={self.gpu_peak_w:g}")
         for name, (holds, rule) in rules.items():

@@ -33,14 +33,18 @@ class Market:
 
     def available_at(self, time_s: float) -> float:
         """How many can be had, by all that hold one together."""
-        return self.available[int(time_s / self.gap_s) % len(self.available)]
+        return self.available[self._stretch(time_s) % len(self.available)]
 
     def next_change_s(self, time_s: float) -> float:
         """When the next stretch begins in which another number can be had; inf: never."""
-        now, size = int(time_s / self.gap_s), len(self.available)
+        now, size = self._stretch(time_s), len(self.available)
         here = self.available[now % size]
         ahead = next((k for k in range(1, size + 1) if self.available[(now + k) % size] != here), None)
         return math.inf if ahead is None else (now + ahead) * self.gap_s
+
+    def _stretch(self, time_s: float) -> int:
+        """Which one a time lies in; that at which one begins is its own, however the quotient is rounded."""
+        return int(time_s / self.gap_s + 1e-9)
 
     def usd(self, start_s: float, end_s: float) -> float:
         """What one machine costs from `start_s` to `end_s`, by the instant: the integral of its price."""

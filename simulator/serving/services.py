@@ -174,6 +174,10 @@ class Services:
         """Requests whose fate is known."""
         return sum(service.num_settled for service in self._of.values())
 
+    def in_flight(self) -> dict[str, int]:
+        """Requests that have come and whose fate isn't known, by service."""
+        return {name: service.counts.in_flight for name, service in self._of.items()}
+
     @property
     def num_holding(self) -> int:
         """Replicas that hold GPUs."""

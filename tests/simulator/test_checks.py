@@ -88,9 +88,9 @@ FALSE_ENTRIES = [
     ("nodes", "terminated_s", put(0, 9.0), "GPUs held on nodes before they are ready or after they are gone"),
     ("nodes", "terminated_s", put(0, 9.0), "more GPUs held than exist"),
     ("nodes", "drain_s", put(0, 1.0), "GPUs given on nodes that drain"),
-    ("nodes", "drain_s", put(0, 1e9), "nodes whose times are not ordered <= ready <= drained <= terminated <= end (1)"),
+    ("nodes", "drain_s", put(0, 1e9), "nodes whose times are not ordered <= launched <= ready <= drained <="),
     ("nodes", "terminated_s", put(1, np.inf), "nodes whose times are not ordered"),
-    ("nodes", "node", put(1, 0), "nodes that are there twice (1): node 0"),
+    ("nodes", "node", put(1, 0), "nodes that are there twice (2): row 0, row 1"),
     ("decisions", "gpus_held", put(0, 3), "GPUs held at decisions that allocations don't make (1): 3 at 0 s"),
     ("decisions", "gpus_capacity", put(0, 17), "capacity at decisions that nodes don't make (1): 17 at 0 s"),
 ]  # fmt: skip

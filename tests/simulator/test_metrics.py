@@ -158,6 +158,7 @@ def test_cost_of_start_up_and_of_pools_with_different_prices(three_jobs: JobTabl
             "ready_s": [0.0, 300.0, math.inf],
             "terminated_s": [1000.0, 1000.0, 550.0],
             "end": ["still_there", "still_there", "cancelled"],
+            "num_stockouts": pa.array([0, 0, 3], pa.int32()),
             "usd_per_node_h": [36.0, 72.0, 72.0],
             "billed_s": [1000.0, 1000.0, 60.0],  # of the third a minute at least
             "cost_usd": [10.0, 20.0, 1.2],

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from small_runs import job, jobs_of, run_jobs, steps, times
 
 from policies import ClusterView, Target
 from simulator.metrics import summarise
-from simulator.pools import PoolSpec
-
-
-@dataclass
-class Wishes:
-    """Wants so many nodes from such a time on; asked every 10 s."""
-
-    counts: Mapping[float, int]
-    period_s: ClassVar[float] = 10.0
-    seen: list[tuple[float, int]] = field(default_factory=list)
-
-    def desired(self, target: Target, view: ClusterView) -> int:
-        return [count for time_s, count in self.counts.items() if time_s <= view.now_s][-1]
-
-
-def pool(**options: Any) -> PoolSpec:
-    defaults: dict[str, Any] = {"num_nodes": 1, "min_nodes": 0, "max_nodes": 4, "gpus_per_node": 4, "provision_s": 50.0}
-    return PoolSpec(**(defaults | options))
-
-
-def scaled(jobs: Any, counts: Mapping[float, int], placement: str = "consolidate", **options: Any) -> Any:
-    allocation = options.pop("allocation", "fifo")
-    return run_jobs(jobs, allocation, placement, pools=[pool(**options)], scaling={"default": Wishes(counts)})
-
-
-def lives(run: Any) -> list[tuple[float, ...]]:
-    """(node, ordered, ready, drained, terminated) of each node, -1 for never."""
-    columns = ["node", "ordered_s", "ready_s", "drain_s", "terminated_s"]
-    return [tuple(row) for row in run.nodes[columns].replace(np.inf, -1.0).to_numpy().tolist()]
+from tests.simulator.pools.small_pools import Wishes, lives, pool, scaled
+from tests.simulator.small_runs import job, jobs_of, run_jobs, steps, times
 
 
 def test_an_ordered_node_takes_jobs_when_it_is_ready_and_is_billed_from_the_order_on() -> None:
