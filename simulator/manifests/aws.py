@@ -175,7 +175,9 @@ def write_tracking(policy: TargetTracking, name: str) -> Written:
     Raises:
         ConfigError: an option that AWS has no say for.
     """
-    said = ("metric", "target", "cooldown_out_s", "cooldown_in_s", "disable_scale_in", "min_units", "max_units")
+    said = ["metric", "target", "cooldown_out_s", "cooldown_in_s", "disable_scale_in", "min_units", "max_units"]
+    if not policy.also:  # AWS has one metric a policy, and none besides it of itself
+        said.append("also")
     notes = unsaid(TRACKING, policy, "a policy of Application Auto Scaling", said, {"period_s": "AWS: a minute"})
     config = {
         "TargetValue": policy.target,

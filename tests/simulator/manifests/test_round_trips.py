@@ -131,6 +131,7 @@ OPTIONS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     ),
     "target_tracking": bounded(
         0,
+        also=st.just({}),  # one manifest is one metric
         metric=METRIC.filter(lambda name: name != "slo_attainment_frac"),
         target=EXACT,
         cooldown_out_s=SECONDS,

@@ -78,7 +78,7 @@ def test_a_market_that_is_gone_for_good_where_orders_are_given_up(tmp_path: Path
 def test_an_empty_pool_that_nobody_scales_with_a_market_that_moves(tmp_path: Path) -> None:
     spot = Spot(trace=write_market(tmp_path, [1, 2]), notice_s=0.0)
     spec = pool(num_nodes=0, purchase="spot", spot=spot)
-    run = run_jobs(ONE, pools=[spec], starve_after_s=3600.0)
+    run = run_jobs(ONE, pools=[spec], scaling={"default": Wishes({0: 0})}, starve_after_s=3600.0)
     waiting(run)
     assert len(run.nodes) == 0
     assert 3600 < run.facts["end_s"] < 3900
@@ -119,7 +119,7 @@ def test_nodes_that_fail_before_there_are_enough_of_them(tmp_path: Path) -> None
 def test_nodes_that_fail_at_once() -> None:
     """A thousand a second: it isn't a day that is waited for."""
     spec = pool(num_nodes=1, min_nodes=0, provision_s=0.0, failures=Failures(mtbf_s=1e-3))
-    run = run_jobs(jobs_of((0, 8, 500)), pools=[spec], checked=False)
+    run = run_jobs(jobs_of((0, 8, 500)), pools=[spec], scaling={"default": Wishes({0: 1})}, checked=False)
     assert note(run, "nodes were ordered in a row, and nothing could start on them")
     assert run.facts["end_s"] < 10
 

@@ -154,7 +154,8 @@ def scenario_of(given: dict[str, Any], folder: Path) -> Scenario:
             )  # fmt: skip
         elif given["scaling"] == "cluster_autoscaler":
             scaling[spec.name] = registry.create("scaling", "cluster_autoscaler")
-    count = given["requests"]
+    there_may_be = sum(spec.most if scaling else spec.num_nodes for spec in specs)
+    count = given["requests"] if there_may_be else None
     services = [] if count is None else [plan([7.0 * i for i in range(count)], replicas=1, sample_s=10.0, retries=1)]
     return Scenario(
         jobs=JobTable.from_specs(given["jobs"]),

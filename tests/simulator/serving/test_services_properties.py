@@ -142,6 +142,7 @@ def plan_of(given: dict[str, Any], most_gpus: int) -> ServicePlan:
 
 def scenario(given: dict[str, Any]) -> Scenario:
     most_nodes = max(4, given["nodes"])
+    there_may_be = most_nodes if given["node_script"] else given["nodes"]
     pool = PoolSpec(
         num_nodes=given["nodes"], min_nodes=0, max_nodes=most_nodes, gpus_per_node=given["gpus"],
         cpus_per_node=given["cpus"], provision_s=9.0, drain_timeout_s=given["node_drain_timeout_s"],
@@ -155,7 +156,7 @@ def scenario(given: dict[str, Any]) -> Scenario:
         allocation=registry.create("allocation", allocation[0], **allocation[1]),
         placement=registry.create("placement", placement[0], **placement[1]),
         pools=[pool],
-        services=[plan_of(of, most_nodes * given["gpus"]) for of in given["services"]],
+        services=[plan_of(of, there_may_be * given["gpus"]) for of in given["services"]],
         scaling=scaling,
         overheads=Overheads(given["costs"]),
         decide=DecideOptions(given["interval_s"]),
