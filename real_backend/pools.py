@@ -12,6 +12,7 @@ from real_backend.fleet import AgentRecord, Fleet
 from real_backend.journal import Entry, Journal
 from real_backend.providers import Provider
 from real_backend.wall_clock import WallClock
+from simulator.clock import NODE, Call
 from simulator.pools import Node, NodePools, PoolSpec
 
 _LOOK_AGAIN_S = 0.1
@@ -137,8 +138,8 @@ class LivePools(NodePools):
 
     def _watch(self, node: Node) -> None:
         """Sees to it that nobody waits for ever for a node that is ordered."""
-        if self._join_timeout_s < math.inf:
-            self._wall.call_after(self._join_timeout_s, lambda: self._give_up(node))
+        if self._join_timeout_s < math.inf:  # not call_after: the clock stands still while something is booked
+            self._wall.call_at(self._wall.now + self._join_timeout_s, Call(lambda: self._give_up(node)), NODE)
 
     def _give_up(self, node: Node) -> None:
         if node.index < 0 and self._is_here(node):
