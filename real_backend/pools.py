@@ -138,8 +138,9 @@ class LivePools(NodePools):
 
     def _watch(self, node: Node) -> None:
         """Sees to it that nobody waits for ever for a node that is ordered."""
-        if self._join_timeout_s < math.inf:  # not call_after: the clock stands still while something is booked
-            self._wall.call_at(self._wall.now + self._join_timeout_s, Call(lambda: self._give_up(node)), NODE)
+        if self._join_timeout_s < math.inf:
+            due_s = self._clock.now + self._join_timeout_s  # without a look at the clock: this instant isn't over
+            self._wall.call_at(due_s, Call(lambda: self._give_up(node)), NODE)
 
     def _give_up(self, node: Node) -> None:
         if node.index < 0 and self._is_here(node):
