@@ -94,8 +94,14 @@ def test_from_no_node_at_all(tmp_path: Path, scaling: str) -> None:
     assert_same_nodes(run, simulate(plan.scenario))
 
 
-def test_a_pool_of_no_node_that_nobody_scales_starves(tmp_path: Path) -> None:
-    small = ["cluster.num_nodes=0", "cluster.min_nodes=0", "starve_after_s=20", "scaling=static"]
+def test_a_pool_of_no_node_that_no_policy_scales_starves(tmp_path: Path) -> None:
+    small = [
+        "cluster.num_nodes=0",
+        "cluster.min_nodes=0",
+        "starve_after_s=20",
+        "scaling=live_queue",
+        "scaling.step_out=0",
+    ]
     run, _ = run_emulated(plan_of(tmp_path, [(0.0, 1, 10.0)], *small), tmp_path / "run")
     assert run.jobs["state"].tolist() == ["pending"]
     assert run.facts["notes"] == ["1 jobs never got the GPUs they waited for: j0"]
