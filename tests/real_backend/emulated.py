@@ -17,6 +17,7 @@ from real_backend.run import LiveRun
 from real_backend.running import Plan
 from real_backend.runtime import Runtime
 from real_backend.wall_clock import WallClock
+from simulator.clock import NODE, Call
 from simulator.run import Run
 from tests.real_backend.fake_agents import FakeChannel, FakeWorld, Seat
 
@@ -26,10 +27,13 @@ StepTime = Callable[[str, int, int], float]  # model, workers, nodes -> seconds
 class JumpingClock(WallClock):
     """Time passes only where nothing is left to do, and then up to what is due next."""
 
+    look_s = 0.0  # what passes whenever one looks: more than 0, as on the wall, shows who looks in mid-action
+
     def restart(self) -> None:
         self.began_s, self._now = 0.0, 0.0
 
     def read(self) -> float:
+        self._now += self.look_s
         return float(self._now)
 
     def _next(self, horizon_s: float) -> Callable[[], None] | None:
@@ -66,7 +70,7 @@ class EmulatedNodes(FakeWorld):
         self.created.append(name)
         delay_s = self.provision_s(name)
         if delay_s is not None:
-            self._clock.call_after(delay_s, partial(self.come, name))
+            self._later(delay_s, partial(self.come, name))
 
     def delete(self, name: str) -> None:
         self.deleted.append(name)
@@ -78,6 +82,12 @@ class EmulatedNodes(FakeWorld):
         """An agent joins, wanted or not."""
         hello = {"name": name, "slots": self._slots, "device": "cpu", "host": "here", "pid": 1, "workers": []}
         self._fleet._join(name, FakeChannel(self, name), {**hello, "store_host": "127.0.0.1", "store_port": 1})  # type: ignore[arg-type]
+
+    def die(self, name: str) -> None:
+        """An agent is gone, with its workers."""
+        for seat in [seat for seat in self.workers if seat[0] == name]:
+            del self.workers[seat]
+        self._fleet._lose(self._fleet.agents[name])
 
     # ---- agents
     def on_start(self, name: str, spec: dict[str, Any], members: list[dict[str, Any]], method: str) -> None:
@@ -99,7 +109,7 @@ class EmulatedNodes(FakeWorld):
         nodes = {name for (name, _), worker in self.workers.items() if worker["job_id"] == job_id}
         step_s = self._step_s(self._specs[job_id]["task"]["model"], gang["world_size"], len(nodes))
         step = partial(self._step, first, gang["generation"], step_s)
-        self._clock.call_after(self._spawn_s + step_s, partial(step, "stepped", first_step_s=step_s))
+        self._later(self._spawn_s + step_s, partial(step, "stepped", first_step_s=step_s))
 
     def _step(self, first: Seat, generation: int, step_s: float, event: str, **stages: float) -> None:
         """A step is over: rank 0 says so, and makes the next one."""
@@ -116,8 +126,12 @@ class EmulatedNodes(FakeWorld):
                 self._say(seat, "finished", generation=generation, rank=rank, step=done)
                 self.exit(seat)
         else:
-            self._clock.call_after(step_s, partial(self._step, first, generation, step_s, "progress"))
+            self._later(step_s, partial(self._step, first, generation, step_s, "progress"))
         self._deliver()
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Elsewhere: nobody looks at the controller's clock."""
+        self._clock.call_at(float(self._clock.now) + delay_s, Call(action), NODE)
 
     def _deliver(self) -> None:
         while self.said:
@@ -132,7 +146,7 @@ class EmulatedRuntime(Runtime):
     def __init__(self, folder: Path, options: LiveOptions, num_nodes: int, slots: int, step_s: StepTime) -> None:
         self.folder, self.options, self.device, self.method = folder, options, "cpu", "in_place"
         self.backend, self.address = "gloo", "emulated"
-        self.clock = JumpingClock()
+        self.clock: JumpingClock = JumpingClock()
         self.fleet = Fleet(self.clock, options.away_s)
         self.errors = []
         self.on_stillborn = lambda name, why: None

@@ -19,6 +19,7 @@ import pytest
 from policies import registry
 from real_backend.commands import composed
 from real_backend.journal import read_journal
+from real_backend.run import LiveRun
 from real_backend.running import Plan, make_plan
 from simulator.checks import check
 from simulator.run import Run
@@ -93,8 +94,14 @@ def test_from_no_node_at_all(tmp_path: Path, scaling: str) -> None:
     assert_same_nodes(run, simulate(plan.scenario))
 
 
-def test_a_pool_of_no_node_that_nobody_scales_starves(tmp_path: Path) -> None:
-    small = ["cluster.num_nodes=0", "cluster.min_nodes=0", "starve_after_s=20", "scaling=static"]
+def test_a_pool_of_no_node_that_no_policy_scales_starves(tmp_path: Path) -> None:
+    small = [
+        "cluster.num_nodes=0",
+        "cluster.min_nodes=0",
+        "starve_after_s=20",
+        "scaling=live_queue",
+        "scaling.step_out=0",
+    ]
     run, _ = run_emulated(plan_of(tmp_path, [(0.0, 1, 10.0)], *small), tmp_path / "run")
     assert run.jobs["state"].tolist() == ["pending"]
     assert run.facts["notes"] == ["1 jobs never got the GPUs they waited for: j0"]
@@ -113,7 +120,7 @@ def test_the_lead_that_policies_see_is_the_one_measured(tmp_path: Path) -> None:
     """A forecast looks as far ahead as nodes have taken to come, not as the profile says."""
     seen: list[float | None] = []
 
-    def slower(live: Any, runtime: EmulatedRuntime) -> None:
+    def slower(live: LiveRun, runtime: EmulatedRuntime) -> None:
         runtime.nodes.provision_s = lambda name: 7.5
         for time_s in (9.0, 30.0):
             runtime.clock.call_after(time_s, lambda: seen.append(live.cluster.view().target("default").lead_s))
@@ -125,7 +132,7 @@ def test_the_lead_that_policies_see_is_the_one_measured(tmp_path: Path) -> None:
 def test_nodes_that_never_come_are_told_and_not_waited_for(tmp_path: Path) -> None:
     """Scaling goes on: it asks anew, and the jobs run on what there is."""
 
-    def never(live: Any, runtime: EmulatedRuntime) -> None:
+    def never(live: LiveRun, runtime: EmulatedRuntime) -> None:
         runtime.nodes.provision_s = lambda name: None
 
     plan = plan_of(tmp_path, [ONE_STAYS, *[(0.0, 3, 40.0)] * 3], "scaling=live_tracking", "live.join_timeout_s=30")
@@ -137,6 +144,20 @@ def test_nodes_that_never_come_are_told_and_not_waited_for(tmp_path: Path) -> No
     assert pool.num_failed == len(failed) >= 6
     assert failed["ready_s"].isna().all() or np.isinf(failed["ready_s"]).all()
     assert run.facts["notes"][0] == "node node1 did not come: it had not joined after 30 s (live.join_timeout_s)"
+
+
+def test_a_node_that_is_lost_is_replaced_and_the_books_balance(tmp_path: Path) -> None:
+    """What ran on it waits from the very moment on at which it was lost."""
+
+    def lose(live: LiveRun, runtime: EmulatedRuntime) -> None:
+        runtime.clock.look_s = 1e-6
+        runtime.clock.call_after(25.0, lambda: runtime.nodes.die("node1"))
+
+    run, _ = run_emulated(plan_of(tmp_path, TWO_BURSTS, "scaling=live_queue_depth"), tmp_path / "run", lose)
+    assert run.jobs["state"].unique().tolist() == ["finished"]
+    assert run.jobs["num_preemptions"].sum() >= 1
+    assert any("node node1 was lost at 25.0 s" in note for note in run.facts["notes"])
+    check(run)
 
 
 def test_nodes_that_drain_count_in_what_is_busy(tmp_path: Path) -> None:
