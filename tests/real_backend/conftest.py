@@ -12,7 +12,7 @@ import pytest
 if importlib.util.find_spec("torch") is None:  # test_needs_torch.py says so
     collect_ignore_glob = [f"test_{name}.py" for name in ("checkpoint", "controller", "data", "models", "training")]
     collect_ignore_glob += [
-        f"test_{name}.py" for name in ("cluster", "commands", "gangs", "live", "pools", "scaling", "telemetry")
+        f"test_{name}.py" for name in ("cluster", "commands", "gangs", "live", "live_pools", "scaling", "telemetry")
     ]
     collect_ignore_glob += [f"test_{name}.py" for name in ("gpt_cache", "serving_calibration")]
 MOST_S = 300  # a test; the longest takes a minute on two idle cores
