@@ -109,8 +109,11 @@ def test_the_file(tmp_path: Path) -> None:
         *("is_pareto", "beaten_by"),
     ]
     assert [(row["scaling"], row["cluster.purchase"], row["is_pareto"]) for row in rows] == [
-        ("slow", "spot", "true"), ("slow", "on_demand", "false"), ("fast", "spot", "true"), ("fast", "on_demand", "false"),
-    ]  # fmt: skip
+        ("slow", "spot", "true"),
+        ("slow", "on_demand", "false"),
+        ("fast", "spot", "true"),
+        ("fast", "on_demand", "false"),
+    ]
     assert (rows[0]["num_seeds"], rows[0]["num_finished"], float(rows[0]["cost_usd_mean"])) == ("3", "30", 140.0)
     assert float(rows[0]["cost_usd_low"]) < 140.0 < float(rows[0]["cost_usd_high"])
     assert rows[3]["beaten_by"] == "fast · purchase=spot"
