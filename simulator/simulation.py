@@ -145,9 +145,8 @@ class Scenario:
         return sum(self.most_nodes(of) * of.gpus_per_node for of in self._pools_of(pool))
 
     def most_nodes(self, pool: PoolSpec) -> int:
-        """What a pool can grow to: its `max_nodes`, if anything scales it."""
-        policy = self.scaling.get(pool.name)
-        return pool.num_nodes if policy is None or getattr(policy, "keeps_size", False) else pool.most
+        """What a pool can grow to: its `max_nodes`, unless its policy never wants more than there are."""
+        return pool.num_nodes if getattr(self.scaling.get(pool.name), "keeps_size", False) else pool.most
 
     def _pools_of(self, name: str) -> list[PoolSpec]:
         """The pool of a name; all for none."""

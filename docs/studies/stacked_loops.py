@@ -37,7 +37,11 @@ VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "consolidation_churn": {
         "consolidates at once": (),
-        "after 30 quiet minutes": ("scaling.consolidate_after_s=1800",),
+        "the same, jobs checkpoint every 10 min": ("workload.checkpoint_interval_s=600",),
+        "after 30 quiet minutes, with checkpoints": (
+            "workload.checkpoint_interval_s=600",
+            "scaling.consolidate_after_s=1800",
+        ),
         "empty nodes only": ("scaling.consolidation=WhenEmpty",),
     },
 }

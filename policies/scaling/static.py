@@ -30,6 +30,11 @@ class Static:
         return self.of_max_frac is None
 
     def desired(self, target: Target, view: ClusterView) -> int:
+        if self.of_max_frac is None:
+            if view.explain:
+                view.explain.say("fixed", holds=True)
+            return target.num_units
+        wanted = ceil(self.of_max_frac * target.max_units)
         if view.explain:
-            view.explain.say("fixed", holds=True)
-        return target.num_units if self.of_max_frac is None else ceil(self.of_max_frac * target.max_units)
+            view.explain.say("recommendation", count=wanted, of_max_frac=self.of_max_frac)
+        return wanted

@@ -175,10 +175,11 @@ def write_tracking(policy: TargetTracking, name: str) -> Written:
     Raises:
         ConfigError: an option that AWS has no say for.
     """
-    said = ["metric", "target", "cooldown_out_s", "cooldown_in_s", "disable_scale_in", "min_units", "max_units"]
-    if not policy.also:  # AWS has one metric a policy, and none besides it of itself
-        said.append("also")
-    notes = unsaid(TRACKING, policy, "a policy of Application Auto Scaling", said, {"period_s": "AWS: a minute"})
+    said = ("metric", "target", "also", "cooldown_out_s", "cooldown_in_s", "disable_scale_in", "min_units", "max_units")
+    if policy.also:
+        raise ConfigError(f"{TRACKING}: also={policy.also}: a policy of Application Auto Scaling can't say it")
+    notes = [] if policy.also == {} else ["also: of nodes what waits is tracked too, which AWS does not do"]
+    notes += unsaid(TRACKING, policy, "a policy of Application Auto Scaling", said, {"period_s": "AWS: a minute"})
     config = {
         "TargetValue": policy.target,
         "CustomizedMetricSpecification": {

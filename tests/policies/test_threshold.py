@@ -106,6 +106,17 @@ def test_options(options: dict[str, Any], message: str) -> None:
 def test_static_keeps_what_there_is() -> None:
     cluster = FakeCluster({}, nodes=[8] * 3)
     assert Static().desired(cluster.view().pools["default"], cluster.view()) == 3
+    assert Static().keeps_size
+
+
+@pytest.mark.parametrize(("share", "wanted"), [(0.0, 0), (0.5, 5), (0.51, 6), (0.7, 7), (1.0, 10)])
+def test_static_may_be_a_share_of_the_most(share: float, wanted: int) -> None:
+    cluster = FakeCluster({}, nodes=[8] * 3, max_nodes=10)
+    policy = Static(of_max_frac=share)
+    assert policy.desired(cluster.view().pools["default"], cluster.view()) == wanted
+    assert not policy.keeps_size
+    with pytest.raises(PolicyError, match=r"static: of_max_frac=1.5: must lie in 0\.\.1"):
+        Static(of_max_frac=1.5)
 
 
 class Always:

@@ -182,6 +182,26 @@ def test_a_step_time_model_must_know_every_job(settings: Compose) -> None:
         setup.scenario(setup.load())
 
 
+def test_what_is_said_of_spot_machines_counts_where_they_are_bought(settings: Compose) -> None:
+    def pool(*given: str) -> Any:
+        return Setup(read_config(settings("workload=synthetic", "cluster.spot.mean_life_s=60", *given)))._pools[0]
+
+    assert not pool().spot.is_on
+    assert pool("cluster.purchase=spot").spot.mean_life_s == 60.0
+    with pytest.raises(WorkloadError, match=r"cluster\.spot\.mean_life: unknown option; did you mean mean_life_s"):
+        pool("+cluster.spot.mean_life=60")
+
+
+@pytest.mark.parametrize("name", ["aws_p4d", "aws_p5", "azure_nd96isr_h100_v5", "gcp_a2_highgpu_8g"])
+def test_rented_machines_can_be_scaled_and_static_ones_are_as_many_as_there_are(settings: Compose, name: str) -> None:
+    def most_gpus(scaling: str) -> int:
+        setup = Setup(read_config(settings("workload=synthetic", f"cluster={name}", f"scaling={scaling}")))
+        return setup.scenario(setup.load()).most_gpus
+
+    assert most_gpus("static") == 32 * 8  # larger jobs are rejected at once, and wait for ever for nothing
+    assert most_gpus("threshold") == most_gpus("static_half") == 256 * 8
+
+
 @dataclass
 class Theirs:
     """What a user's policy may look like."""

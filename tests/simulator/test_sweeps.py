@@ -92,6 +92,50 @@ def test_an_extra_that_is_not_there(command: Command, choice: str, module: str, 
     assert told.err.count("\n") == 1
 
 
+def test_a_sweep_may_end_with_its_comparison(command: Command) -> None:
+    told = command("-m", *SWEEP, "allocation=fifo,las", "seed=range(2)", "compare.after_sweep=true")
+    assert told.code == 0, told.err
+    assert "Pareto front of cost_usd and jct_mean_s, cheapest first: " in told.out
+    assert {f"pareto.{kind}" for kind in ("csv", "svg", "png")} <= {path.name for path in Path("sweep").iterdir()}
+    assert Path("sweep/pareto.csv").read_text().splitlines()[1].startswith("fifo,2,80,80,")
+    assert "compare" not in Path("sweep/allocation=las,seed=0/config.yaml").read_text()
+    again = command("-m", *SWEEP, "allocation=fifo,las", "seed=range(2)", "compare.after_sweep=true")
+    assert again.out.count("finished already") == 4  # what compares runs changes none
+
+
+def test_a_comparison_of_what_no_run_has(command: Command) -> None:
+    told = command("-m", *TWO, "compare.after_sweep=true", "compare.y=jct_p5_s")
+    assert told.code == 2
+    assert "jct_p5_s: no run has this metric" in told.err
+    assert runs() == ["allocation=fifo", "allocation=las"]
+    told = command("-m", *TWO, "compare.at_least=3")
+    assert "compare.at_least: unknown option; did you mean at_most" in told.err
+
+
+def test_an_experiment_may_be_a_sweep(command: Command) -> None:
+    """Without -m; what the command line says goes before what it sweeps."""
+    small = ("workload.num_jobs=40", "check=true", "hydra.sweep.dir=sweep")
+    told = command("experiment=cost_latency", "scaling=threshold,oracle", "cluster.purchase=spot", "seed=3", *small)
+    assert told.code == 0, told.err
+    assert runs() == ["scaling=oracle", "scaling=threshold"]
+    labels = json.loads(Path("sweep/scaling=oracle/summary.json").read_text())["labels"]
+    assert (labels["scaling"], labels["cluster.purchase"]) == ("oracle", "spot")
+    assert not any(name.startswith("compare") for name in labels)
+
+
+def test_the_flagship_takes_a_trace(command: Command) -> None:
+    lines = [f"{day}-{k},{86400 * day + 600 * k},1800,{1 + k % 9}" for day in range(9) for k in range(9)]
+    Path("cluster.csv").write_text("job_id,submission_time,duration,num_gpu\n" + "\n".join(lines))
+    told = command(
+        "experiment=cost_latency", "workload=itp", "workload.path=cluster.csv", "workload.resample_days=3",
+        "scaling=static_half,predictive_pool", "cluster.purchase=on_demand", "seed=range(2)", "check=true",
+        "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    assert len(runs()) == 4
+    assert Path("sweep/pareto.svg").is_file()
+
+
 @plugin("filter", "sweep")
 def test_the_resuming_sweeper_launches_what_is_missing(command: Command) -> None:
     assert command("-m", *TWO).code == 0

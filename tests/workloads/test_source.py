@@ -121,6 +121,25 @@ def test_refused_options(options: dict[str, Any], message: str) -> None:
         load(**options)
 
 
+def test_days_are_drawn_by_the_seed_and_leave_other_draws_alone() -> None:
+    options: dict[str, Any] = {"num": 40_000, "resample_days": 3}  # of the five days that they take
+    first, again, other = (load(seed, **options) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.jobs.job_id, again.jobs.job_id)
+    assert first.jobs.job_id.tolist() != other.jobs.job_id.tolist()
+    assert first.report.rows_kept == len(first.jobs)
+    assert first.report.notes == [f"3 days drawn anew from these, one by one: {len(first.jobs):,} jobs"]
+    np.testing.assert_array_equal(
+        load(elastic_frac=0.5).jobs.elasticity, load(elastic_frac=0.5, resample_days=1).jobs.elasticity
+    )
+
+
+def test_checkpoints_of_ones_own() -> None:
+    assert (load().jobs.checkpoint_interval_s == math.inf).all()
+    assert (load(checkpoint_interval_s=600.0).jobs.checkpoint_interval_s == 600.0).all()
+    with pytest.raises(TraceError, match=r"column 'checkpoint_interval_s': 0\.0: must be more than 0 s"):
+        load(checkpoint_interval_s=0.0)
+
+
 def test_a_bad_need_per_gpu_is_refused() -> None:
     with pytest.raises(TraceError, match=r"column 'cpus_per_gpu': -1\.0: must be a finite number, 0 or more"):
         load(cpus_per_gpu=-1.0)

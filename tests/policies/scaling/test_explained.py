@@ -134,7 +134,7 @@ def test_hpa_takes_the_most_of_several_metrics() -> None:
 
 # ---- alarms
 def test_target_tracking_two_of_three_points() -> None:
-    policy = scaler("target_tracking", metric="gpu_allocation_frac", target=0.7, also={}, points_in=3)
+    policy = scaler("target_tracking", metric="gpu_allocation_frac", target=0.7, points_in=3, also={})
     samples = every(60.0, "gpu_allocation_frac", 0.65, 0.9, 0.95, start_s=30.0)
     (chain,) = asked(policy, samples, [180.0])
     assert step(chain, "metric") == {"metric": "gpu_allocation_frac", "value": 0.95, "age_s": 30.0, "window_s": 60.0}
@@ -153,7 +153,7 @@ def test_target_tracking_two_of_three_points() -> None:
 
 
 def test_target_tracking_names_points_that_are_missing() -> None:
-    policy = scaler("target_tracking", also={}, points_in=2)
+    policy = scaler("target_tracking", points_in=2, also={})
     (chain,) = asked(policy, every(60.0, "gpu_allocation_frac", 0.9, start_s=30.0), [60.0])
     assert steps(chain, "alarm")[0] == {
         "direction": "out",
@@ -167,7 +167,7 @@ def test_target_tracking_names_points_that_are_missing() -> None:
 
 
 def test_target_tracking_the_cool_down_holds() -> None:
-    policy = scaler("target_tracking", also={}, points_out=1, points_in=1, cooldown_out_s=300.0)
+    policy = scaler("target_tracking", points_out=1, points_in=1, cooldown_out_s=300.0, also={})
     samples = every(60.0, "gpu_allocation_frac", 0.9, 0.9, start_s=30.0)
     first, second = asked(policy, samples, [60.0, 120.0])
     assert (first["count"], steps(first, "cool_down")) == (6, [])  # 4 · 0.9 / 0.7 is 5.1

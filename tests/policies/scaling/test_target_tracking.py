@@ -145,6 +145,17 @@ def test_from_no_replica_all_load_is_that_of_one() -> None:
         assert wishes(policy, samples, [60.0], units=0, service=True) == [wanted]
 
 
+def test_of_a_pool_s_fullness_what_waits_counts_too() -> None:
+    """A job for more GPUs than there are leaves them idle: how full the pool is says nothing of it."""
+    empty_and_wanted = every(60.0, USE, *[0.0] * 3, start_s=60.0)
+    for _, values in empty_and_wanted:
+        values["pending_gpus"] = 64.0  # type: ignore[index]
+    assert wishes(TargetTracking(), empty_and_wanted, [180.0]) == [12]  # 4 + 63.5 / 8
+    assert wishes(TargetTracking(also={}), empty_and_wanted, [180.0]) == [4]
+    in_flight = every(60.0, "concurrency_per_replica", *[0.7] * 3, start_s=60.0)
+    assert wishes(TargetTracking(metric="concurrency_per_replica"), in_flight, [180.0], service=True) == [4]
+
+
 @settings(max_examples=60, deadline=None)
 @given(load=st.floats(0.0, 40.0), start=st.integers(0, 12), goal=st.floats(0.1, 3.0))
 def test_under_a_constant_load_it_comes_to_rest(load: float, start: int, goal: float) -> None:

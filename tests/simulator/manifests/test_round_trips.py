@@ -134,6 +134,7 @@ OPTIONS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         also=st.just({}),  # one manifest is one metric
         metric=METRIC.filter(lambda name: name != "slo_attainment_frac"),
         target=EXACT,
+        also=st.just({}),
         cooldown_out_s=SECONDS,
         cooldown_in_s=SECONDS,
         disable_scale_in=st.booleans(),
