@@ -33,6 +33,7 @@ from tests.simulator.test_properties import ALLOCATIONS, PLACEMENTS, specs
 from workloads import JobTable
 
 INF = math.inf
+WITH_SERVICES = [of for of in ALLOCATIONS if of[0] in ("fifo", "fair_share", "priority")]  # move no replica that runs
 seconds = st.sampled_from([0.0, 3.0, 20.0])
 
 
@@ -108,13 +109,14 @@ def pools(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
+    requests = draw(st.none() | st.integers(0, 12))
     return {
         "jobs": draw(specs()),
         "pools": [draw(pools(name)) for name in ("default", "other")[: draw(st.integers(1, 2))]],
-        "requests": draw(st.none() | st.integers(0, 12)),
+        "requests": requests,
         "scaling": draw(st.sampled_from(["none", "whims", "whims", "threshold", "cluster_autoscaler"])),
         "period_s": draw(st.sampled_from([5.0, 17.0])),
-        "allocation": draw(st.sampled_from(ALLOCATIONS)),
+        "allocation": draw(st.sampled_from(ALLOCATIONS if requests is None else WITH_SERVICES)),
         "placement": draw(st.sampled_from(PLACEMENTS)),
         "costs": MoveCosts(
             draw(seconds), draw(seconds), draw(seconds),
