@@ -256,7 +256,7 @@ def ran(given: dict[str, Any]) -> tuple[Scenario, Run | None]:
         return scenario, Watched(scenario).watch()
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, print_blob=True)
+@settings(max_examples=120, deadline=None, derandomize=True, print_blob=True)
 @given(scenarios())
 def test_nothing_is_lost_leaked_or_given_away(given: dict[str, Any]) -> None:
     scenario, run = ran(given)
