@@ -26,6 +26,7 @@ from real_backend.options import Settings
 from real_backend.report.nodes import NodeCounts
 from real_backend.run import LiveRun, Steps, in_steps, resume_point
 from real_backend.runtime import Runtime, names_of
+from real_backend.simulated_only import refuse_what_is_simulated_only
 from real_backend.task import Task
 from simulator.config import RunConfig, Setup, read_config
 from simulator.console import ProgressBar, show_table
@@ -34,7 +35,6 @@ from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
 from simulator.running import CONFIG, Interrupted, audit, prepare, signals
-from simulator.serving.settings import has_services
 from simulator.simulation import Scenario, simulate
 from simulator.summary import write_json
 from workloads.options import build
@@ -129,20 +129,12 @@ def make_plan(settings: Mapping[str, Any], profile: Profile | None = None) -> Pl
     return Plan(mine, config, scenario, steps, profile, text)
 
 
-def _refuse_services(settings: Mapping[str, Any]) -> None:
-    """Raises BackendError where requests are to be served."""
-    requests, services = settings.get("requests") or {}, settings.get("services") or {}
-    if has_services(requests, services):
-        given = f"services.{next(iter(services))}" if services else f"requests={requests['name']}"
-        raise BackendError(f"{given}: services are simulated only (python -m simulator); live runs have training jobs")
-
-
 def _own(settings: Mapping[str, Any]) -> tuple[Settings, dict[str, Task]]:
     """The live backend's part of the settings, checked, and what each model is when it runs."""
     import_plugins(settings.get("plugins") or ())
     mine = read_settings(settings)
     mine.options()
-    _refuse_services(settings)
+    refuse_what_is_simulated_only(settings)
     return mine, mine.tasks()
 
 
