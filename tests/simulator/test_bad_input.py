@@ -197,7 +197,7 @@ def test_thrashes() -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ((0, 17, 5), "it asks for 17 GPUs, 0 CPUs and 0 GiB a GPU; the cluster has 8 GPUs at most"),  # none scales it
+        ((0, 17, 5), "it asks for 17 GPUs, 0 CPUs and 0 GiB a GPU; the cluster has 16 GPUs at most"),
         ((0, 1, 5, {"cpus_per_gpu": 40.0}), "it asks for 1 GPUs, 40 CPUs and 0 GiB a GPU"),
         ((0, 1, 5, {"memory_gib_per_gpu": 99.0}), "it asks for 1 GPUs, 0 CPUs and 99 GiB a GPU"),
     ],

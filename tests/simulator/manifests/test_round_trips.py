@@ -131,7 +131,6 @@ OPTIONS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     ),
     "target_tracking": bounded(
         0,
-        also=st.just({}),  # one manifest is one metric
         metric=METRIC.filter(lambda name: name != "slo_attainment_frac"),
         target=EXACT,
         also=st.just({}),
