@@ -296,7 +296,6 @@ class Simulation:
     def run(self) -> Run:
         """Runs to the end; see `simulate`."""
         thresholds = gc.get_threshold()
-        gc.freeze()  # what is there stays, and what a run makes is freed by counting: look for cycles now and then
         gc.set_threshold(_GC_THRESHOLD, *thresholds[1:])
         try:
             if not self._arrivals.is_over or self._services:  # all may have been rejected, and monitoring has no end
@@ -307,7 +306,6 @@ class Simulation:
             raise
         finally:
             gc.set_threshold(*thresholds)
-            gc.unfreeze()
         return self._finish(self._why_unfinished)
 
     def _finish(self, why_unfinished: str) -> Run:
