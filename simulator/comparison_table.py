@@ -22,7 +22,9 @@ _METRICS = (
     *("queueing_mean_s", "queueing_p50_s", "queueing_p95_s", "queueing_p99_s", "slowdown_mean", "slowdown_p99"),
     *("finish_time_fairness_p50", "finish_time_fairness_p95", "finish_time_fairness_max", "makespan_s"),
     *("deadline_attainment_frac", "gpu_allocation_frac", "gpu_utilisation_frac", "fragmentation_frac"),
-    *("cost_usd", "cost_busy_usd", "cost_idle_usd", "cost_startup_usd", "cost_per_job_usd"),
+    *("cost_usd", "cost_busy_usd", "cost_idle_usd", "cost_startup_usd", "cost_warm_usd", "cost_rounding_usd"),
+    *("cost_overhead_usd", "cost_lost_usd", "cost_on_demand_usd", "cost_spot_usd", "cost_committed_usd"),
+    *("cost_per_job_usd", "energy_kwh", "num_nodes_failed", "num_nodes_reclaimed", "num_stockouts"),
     *("num_preemptions", "num_rescales", "overhead_gpu_h", "lost_gpu_h", "queue_length_mean", "queue_length_max"),
 )
 _SERVING_METRICS = ("cost_training_usd", "cost_serving_usd")  # of runs with services
@@ -140,6 +142,9 @@ def _run_columns(comparison: Comparison) -> list[_Column]:
     columns.append(_Column(("GPU use", "", "%"), "gpu_utilisation_frac", _per_cent))
     costs = [_Column(("cost", "", dollars), "cost_usd", money)] if top_usd > 0 else []
     columns += costs
+    for part, name in (("spot", "cost_spot_usd"), ("lost", "cost_lost_usd")):
+        if _top(comparison, name) > 0:
+            columns.append(_Column(("of it", part, dollars), name, money))
     if has_jobs:
         columns.append(_Column(("preemp-", "tions", ""), "num_preemptions", lambda number: f"{number:,.0f}"))
     if any(comparison.baselines):

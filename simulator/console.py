@@ -19,6 +19,15 @@ _QUIET_S = 1.0  # of wall time: a shorter run shows no bar
 _HOUR_S = 3600.0
 _MOST_IN_ROWS = 2  # services that are told in rows of their own, each number in one
 _FEW_DAYS = 3.0  # shorter runs are told in hours
+_SPLITS = {  # of the cost, each part's share
+    "of it bought as": {"spot": "spot", "committed": "committed"},
+    "of it for": {"start-up": "startup", "warm pool": "warm", "moves": "overhead", "lost work": "lost"},
+}
+_LOST_NODES = {
+    "failed": "num_nodes_failed",
+    "reclaimed": "num_nodes_reclaimed",
+    "orders without a machine": "num_stockouts",
+}
 Rows = list[tuple[str, str]]
 
 
@@ -131,6 +140,7 @@ def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
         ("GPUs held", _percent(summary["gpu_allocation_frac"])),
         ("GPU utilisation", _percent(summary["gpu_utilisation_frac"])),
         ("cost", "–" if summary["cost_usd"] is None else f"${summary['cost_usd']:,.2f}"),
+        *_split_rows(summary),
         ("preemptions, rescales", f"{summary['num_preemptions']:,}, {summary['num_rescales']:,}"),
         ("decisions", f"{summary['num_decisions']:,}"),
     ]
@@ -139,6 +149,22 @@ def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
         told += [(f"{name}: {what}", how_much) for what, how_much in _service_rows(of)]
     for name, of in (summary.get("routed") or {}).items():
         told += [(f"{name}: {what}", how_much) for what, how_much in _routed_rows(of)]
+    return told
+
+
+def _split_rows(summary: Mapping[str, Any]) -> Rows:
+    """Of nodes that are bought in other ways than on demand, start, wait or are lost; what is zero isn't told."""
+    total_usd = summary["cost_usd"]
+    told: Rows = []
+    for what, parts in _SPLITS.items():
+        usd = {part: summary.get(f"cost_{key}_usd") or 0.0 for part, key in parts.items()}
+        if total_usd and any(usd.values()):
+            told.append((what, ", ".join(f"{part} {_percent(of / total_usd)}" for part, of in usd.items() if of)))
+    if summary.get("energy_kwh"):
+        told.append(("energy of GPUs", f"{summary['energy_kwh']:,.3g} kWh"))
+    lost = {part: summary.get(key) or 0 for part, key in _LOST_NODES.items()}
+    if any(lost.values()):
+        told.append(("nodes", ", ".join(f"{count:,} {part}" for part, count in lost.items() if count)))
     return told
 
 

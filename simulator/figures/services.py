@@ -278,7 +278,13 @@ def _draw_cost(summary: Mapping[str, Any], title: str, folder: Path) -> list[Pat
             notes.append(f"{per_cent(of['gpu_startup_h'] / of['gpu_held_h'])} of its GPU time starting up")
         parts.append((name, of["cost_usd"], colours[name], ", ".join(notes)))
     if summary["cost_startup_usd"]:
-        parts.append(("nodes starting", summary["cost_startup_usd"], AMBER, "from order to ready"))
+        parts.append(("nodes starting", summary["cost_startup_usd"], AMBER, "from launch to ready"))
+    for part, key, more in (
+        ("warm pool", "cost_warm_usd", "prepared and stopped"),
+        ("rounding", "cost_rounding_usd", "billed beyond a node's end"),
+    ):
+        if summary[key]:
+            parts.append((part, summary[key], LIGHT, more))
     parts.append(("idle", summary["cost_idle_usd"], LIGHT, "ready, held by nobody"))
     with new_figure(10, 1.5 + 0.46 * len(parts), title, f"{spell_usd(total_usd)} in all") as figure:
         ax = figure.subplots()
