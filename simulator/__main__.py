@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from policies import PolicyError
 from simulator import complaints
-from simulator.config import GROUPS, SERVING_GROUPS
+from simulator.config import GROUPS
 from simulator.errors import ConfigError, SimulationError
 from simulator.plugins import import_plugins
 from simulator.running import Interrupted, Job, run_job
@@ -34,6 +34,7 @@ _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
 _NO_LABELS = ("seed", "check", "figures", "progress", "resume", "plugins")
 _MOVED = {"node_scaling": "scaling@node_scaling"}  # groups that Hydra knows by where they are taken from
+_UNSAID = {"requests": "none", "node_scaling": "static", "monitor": "sampled"}  # choices that are no labels
 _OPEN = ("services", "pools")  # mappings by names of the user's own
 _EXPERIMENT, _GLOBAL = "experiment", "@_global_"  # an experiment's settings are those of a run, not below `experiment`
 FAILED, MISUSED, STOPPED = 1, 2, 130  # exit codes
@@ -198,16 +199,16 @@ def _labels(about: Any) -> dict[str, Any]:
     """What was chosen of each group, and the options that were set by hand."""
     choices = about.runtime.choices
     labels = {group: choices[group] for group in GROUPS}
-    for group, none in zip(SERVING_GROUPS, ("none", "static"), strict=True):
-        choice = choices.get(_MOVED.get(group, group), none)
-        if choice != none:
+    for group, unsaid in _UNSAID.items():
+        choice = choices.get(_MOVED.get(group, group), unsaid)
+        if choice != unsaid:
             labels[group] = choice
     if choices.get(_EXPERIMENT + _GLOBAL):
         labels[_EXPERIMENT] = choices[_EXPERIMENT + _GLOBAL]
     for text in about.overrides.task:
         override = OverridesParser.create().parse_override(text)
         key = override.key_or_group
-        if key not in (*GROUPS, *SERVING_GROUPS) and key not in (*_NO_LABELS, _EXPERIMENT, _EXPERIMENT + _GLOBAL):
+        if key not in (*GROUPS, *_UNSAID, *_NO_LABELS, _EXPERIMENT, _EXPERIMENT + _GLOBAL):
             labels[key] = override.get_value_element_as_str()
     return labels
 

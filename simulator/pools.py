@@ -30,6 +30,7 @@ class PoolSpec:
     gpus_per_node: int = 8
     cpus_per_node: float = math.inf
     memory_gib_per_node: float = math.inf
+    gpu_memory_gib: float = math.inf  # of each GPU; inf: not known
     network_gib_per_s: float = math.inf  # between nodes, a node
     gpu_type: str = ""
     usd_per_node_h: float = 0.0
@@ -46,6 +47,7 @@ class PoolSpec:
             "gpus_per_node": (self.gpus_per_node >= 1, "must be 1 or more"),
             "cpus_per_node": (self.cpus_per_node > 0, "must be more than 0"),
             "memory_gib_per_node": (self.memory_gib_per_node > 0, "must be more than 0"),
+            "gpu_memory_gib": (self.gpu_memory_gib > 0, "must be more than 0"),
             "network_gib_per_s": (self.network_gib_per_s > 0, "must be more than 0"),
             "usd_per_node_h": (0 <= self.usd_per_node_h < math.inf, "must be 0 or more"),
             "provision_s": (0 <= self.provision_s < math.inf, "must be a number of seconds, 0 or more"),

@@ -246,8 +246,10 @@ class Simulation:
         )
         if self._arrivals.learns:
             self._cluster.learn = self._learn
-        if any(policy.period_s < math.inf for policy in scenario.scaling.values()):
-            Monitor(self._clock, self._cluster, table, specs, self._recorder, scenario.monitor)
+        self._monitor: Monitor | None = None
+        options = scenario.monitor
+        if options.nodes or options.jobs or any(policy.period_s < math.inf for policy in scenario.scaling.values()):
+            self._monitor = Monitor(self._clock, self._cluster, table, specs, self._recorder, options)
         self._quiet_since_s = self._changed_s = 0.0
         self._passed, self._least_left_s, self._starts = (0, 0, 0), math.inf, 0  # at the last tick that saw progress
         self._quiet_state = (0, 0, 0, 0)
@@ -281,6 +283,8 @@ class Simulation:
         self._cluster.book_unfinished()
         self._pools.close(end_s)
         tables = {**self._recorder.close(self._pools.log), **self._services.close(end_s)}
+        if self._monitor:
+            tables |= self._monitor.close()
         if starving and not why_unfinished and self._scenario.horizon_s == math.inf:
             shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
             self._notes.append(

@@ -90,6 +90,7 @@ class Offer:
             "cpus_per_node": self.vcpus,
             "memory_gib_per_node": self.memory_gib,
             "network_gib_per_s": self.network_gib_per_s,
+            "gpu_memory_gib": self.gpu_memory_gib,
             "gpu_type": self.gpu_type,
         }
         return {name: value for name, value in fields.items() if value is not None}

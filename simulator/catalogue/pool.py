@@ -15,7 +15,7 @@ from simulator.pools import PoolSpec
 CHOICE = {"instance": "", "purchase": ON_DEMAND, "catalogue": ""}  # settings of a pool that no PoolSpec has
 OF_INSTANCE = (  # fields that an instance settles
     *("gpus_per_node", "cpus_per_node", "memory_gib_per_node", "network_gib_per_s"),
-    *("gpu_type", "usd_per_node_h", "price_source"),
+    *("gpu_memory_gib", "gpu_type", "usd_per_node_h", "price_source"),
 )
 
 
