@@ -49,12 +49,13 @@ class Pending:
     The head leaves by moving an offset: deleting from the front of a list of 100,000 would cost 20 us.
     """
 
-    __slots__ = ("_head", "_items", "num")
+    __slots__ = ("_head", "_items", "num", "num_gpus")
 
     def __init__(self) -> None:
         self._items: list[Job] = []
         self._head = 0
         self.num = 0  # how many wait: `len` without the call
+        self.num_gpus = 0  # that they ask for in all
 
     def __len__(self) -> int:
         return self.num
@@ -65,6 +66,7 @@ class Pending:
     def add(self, job: Job) -> None:
         items = self._items
         self.num += 1
+        self.num_gpus += job.num_gpus
         if not items or items[-1].seq < job.seq:
             items.append(job)
         else:
@@ -73,6 +75,7 @@ class Pending:
     def remove(self, job: Job) -> None:
         items, head = self._items, self._head
         self.num -= 1
+        self.num_gpus -= job.num_gpus
         if items[head] is not job:
             del items[bisect_left(items, job.seq, head, key=_SEQ)]
         elif not self.num or head == _COMPACT:

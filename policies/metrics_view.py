@@ -12,6 +12,7 @@ from policies.registry import nearest
 METRICS = {
     "gpu_utilisation_frac": "busy share of the target's GPUs (held, times how busy the jobs keep them)",
     "gpu_allocation_frac": "held share of the target's GPUs",
+    "gpu_memory_utilisation_frac": "share of the GPUs' memory that jobs use",
     "cpu_utilisation_frac": "share of the CPUs that jobs use",
     "memory_utilisation_frac": "share of the memory that jobs use",
     "network_utilisation_frac": "share of the inter-node bandwidth that jobs use",
@@ -40,15 +41,21 @@ KEEP_S = 3600.0  # samples older than that are forgotten
 
 
 class MetricsView:
-    """Samples by target (a pool or a service), oldest first; windows are averages over samples."""
+    """Samples by target (a pool or a service), oldest first; windows are averages over samples.
+
+    With `is_whole` samples say all that has been, each standing until the next one: windows weigh by time then.
+    """
 
     def __init__(self, keep_s: float = KEEP_S) -> None:
         self._keep_s = keep_s
+        self.is_whole = False
         self._samples: dict[str, deque[tuple[float, Mapping[str, float]]]] = {}
 
     def add(self, target: str, time_s: float, values: Mapping[str, float]) -> None:
         """Records one sample; for the monitor."""
         samples = self._samples.setdefault(target, deque())
+        if self.is_whole and samples and samples[-1][0] == time_s:
+            samples.pop()  # it was so for no time at all
         samples.append((time_s, values))
         while len(samples) > 1 and samples[1][0] <= time_s - self._keep_s:  # the one that stood then stays
             samples.popleft()
@@ -65,6 +72,9 @@ class MetricsView:
 
     def mean(self, target: str, metric: str, since_s: float) -> float | None:
         """Mean of the samples taken after `since_s` (exclusive); None if there are none."""
+        if self.is_whole:
+            newest_s = self.newest_s(target)
+            return None if newest_s is None else self._standing(target, metric, since_s, newest_s)
         values = [value for _, value in self.since(target, metric, since_s)]
         return sum(values) / len(values) if values else None
 
@@ -82,6 +92,9 @@ class MetricsView:
 
         The newest ends at `until_s`.
         """
+        if self.is_whole:
+            ends_s = [until_s - i * point_s for i in range(num)]
+            return [self._standing(target, metric, end_s - point_s, end_s) for end_s in ends_s]
         sums, counts = [0.0] * num, [0] * num
         for time_s, sample in reversed(self._samples.get(target, ())):
             if time_s > until_s:
@@ -107,6 +120,22 @@ class MetricsView:
             if time_s <= since_s:
                 break
         return min(values), max(values)
+
+    def _standing(self, target: str, metric: str, from_s: float, to_s: float) -> float | None:
+        """The time-weighted mean of what stood from one time to another; None where nothing did."""
+        total, weight_s, end_s, value = 0.0, 0.0, to_s, None
+        for time_s, sample in reversed(self._samples.get(target, ())):
+            if time_s > to_s:
+                continue
+            value = _value(sample, metric, target)
+            if from_s >= to_s:
+                break
+            begin_s = max(time_s, from_s)
+            total += value * (end_s - begin_s)
+            weight_s, end_s = weight_s + (end_s - begin_s), begin_s
+            if begin_s == from_s:
+                break
+        return total / weight_s if weight_s else value
 
 
 def _value(sample: Mapping[str, float], metric: str, target: str) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from policies import ClusterView
 from real_backend.cluster import LiveCluster
+from real_backend.errors import BackendError
 from real_backend.exporter import Exporter
 from real_backend.fleet import AgentRecord, Fleet
 from real_backend.pools import LivePools
@@ -16,6 +17,7 @@ from simulator.records import Recorder
 from workloads import JobTable
 
 _OF_HOST = ("cpu_utilisation_frac", "memory_utilisation_frac")
+_OF_GPUS = ("gpu_utilisation_frac", "gpu_memory_utilisation_frac")
 
 
 class LiveMonitor(Monitor):
@@ -24,6 +26,7 @@ class LiveMonitor(Monitor):
     | metric | from |
     |---|---|
     | CPU, memory | the agents' telemetry: what their workers use of their host, a mean over hosts |
+    | GPU memory | NVML, a mean over all GPUs; without GPUs: assumed |
     | network | the agents' telemetry, where they know their bandwidth (`live.network_gib_per_s`); else assumed |
     | gpu_utilisation_frac | NVML, over all GPUs; without GPUs: seats whose gang makes steps, over all seats |
     | allocation, queue | the cluster itself, as in the simulator |
@@ -42,6 +45,9 @@ class LiveMonitor(Monitor):
         exporter: Exporter | None = None,
         has_bandwidth: bool = False,
     ) -> None:
+        for name in ("perfect", "window_s"):
+            if value := getattr(options, name):
+                raise BackendError(f"monitor.{name}={value}: is of simulated time; a live run samples as it goes")
         super().__init__(clock, cluster, table, pools, recorder, options)
         self._ticks = int(clock.now // options.interval_s)  # a controller that was restarted doesn't catch up
         self._network = has_bandwidth
@@ -50,6 +56,7 @@ class LiveMonitor(Monitor):
         self._gangs = cluster.gangs
 
     def _sample(self, view: ClusterView) -> dict[str, dict[str, float]]:
+        self._usage.recount(view.jobs)
         samples = super()._sample(view)
         agents = [agent for agent in self._fleet.agents.values() if agent.telemetry]
         for pool, values in samples.items():
@@ -60,9 +67,9 @@ class LiveMonitor(Monitor):
             for name in _OF_HOST:
                 if measured := _by_host(agents, name):
                     values[name] = sum(measured) / len(measured)
-            gpus = [a.telemetry["gpu_utilisation_frac"] for a in agents if "gpu_utilisation_frac" in a.telemetry]
-            if gpus:
-                values["gpu_utilisation_frac"] = sum(gpus) / len(gpus)
+            for name in _OF_GPUS:
+                if gpus := [agent.telemetry[name] for agent in agents if name in agent.telemetry]:
+                    values[name] = sum(gpus) / len(gpus)
             if self._network:
                 busy = [agent.telemetry["network_utilisation_frac"] for agent in agents]
                 values["network_utilisation_frac"] = sum(busy) / len(busy) if busy else 0.0

@@ -26,7 +26,7 @@ from rich.console import Console
 from policies import PolicyError
 from simulator import complaints
 from simulator.compare import compare_folders
-from simulator.config import GROUPS, SERVING_GROUPS, CompareOptions
+from simulator.config import GROUPS, CompareOptions
 from simulator.errors import ConfigError, RunError, SimulationError
 from simulator.plugins import import_plugins
 from simulator.running import Interrupted, Job, run_job
@@ -38,6 +38,7 @@ _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
 _NO_LABELS = ("seed", "check", "explain", "figures", "progress", "resume", "plugins")
 _MOVED = {"node_scaling": "scaling@node_scaling"}  # groups that Hydra knows by where they are taken from
+_UNSAID = {"requests": "none", "node_scaling": "static", "monitor": "sampled"}  # choices that are no labels
 _OPEN = ("services", "pools")  # mappings by names of the user's own
 _EXPERIMENT, _GLOBAL = "experiment", "@_global_"  # an experiment's settings are those of a run, not below `experiment`
 FAILED, MISUSED, STOPPED = 1, 2, 130  # exit codes
@@ -216,16 +217,16 @@ def _labels(about: Any) -> dict[str, Any]:
     """What was chosen of each group, and the options that were set by hand."""
     choices = about.runtime.choices
     labels = {group: choices[group] for group in GROUPS}
-    for group, none in zip(SERVING_GROUPS, ("none", "static"), strict=True):
-        choice = choices.get(_MOVED.get(group, group), none)
-        if choice != none:
+    for group, unsaid in _UNSAID.items():
+        choice = choices.get(_MOVED.get(group, group), unsaid)
+        if choice != unsaid:
             labels[group] = choice
     if choices.get(_EXPERIMENT + _GLOBAL):
         labels[_EXPERIMENT] = choices[_EXPERIMENT + _GLOBAL]
     for text in about.overrides.task:
         override = OverridesParser.create().parse_override(text)
         key = override.key_or_group
-        known = (*GROUPS, *SERVING_GROUPS, *_NO_LABELS, _EXPERIMENT, _EXPERIMENT + _GLOBAL)
+        known = (*GROUPS, *_UNSAID, *_NO_LABELS, _EXPERIMENT, _EXPERIMENT + _GLOBAL)
         if key not in known and not key.startswith("compare."):
             labels[key] = override.get_value_element_as_str()
     return labels

@@ -36,6 +36,9 @@ class Clock(Environment):
     """
 
     stopped = False
+    pass_s = math.inf  # before time goes on from here, or from later on, `on_pass` is told until when nothing happens
+
+    on_pass: Callable[[float], None] | None = None  # set by whoever watches; it sets `pass_s` anew, may put an event
 
     def stop(self) -> None:
         """Ends `run_all` after the event at hand."""
@@ -59,7 +62,10 @@ class Clock(Environment):
         (tests/benchmarks/test_fifo.py).
         """
         queue = self._queue
+        after_s = math.nextafter(horizon_s, math.inf)
         while queue and not self.stopped:
+            if queue[0][0] > self.pass_s:
+                self.on_pass(min(queue[0][0], after_s))  # type: ignore[misc]
             if queue[0][0] > horizon_s:
                 self._now = horizon_s
                 return

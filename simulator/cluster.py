@@ -12,6 +12,7 @@ from simulator.clock import DECISION, Alarm, Clock
 from simulator.errors import ConfigError, SimulationError
 from simulator.progress import SimJob
 from simulator.records import PENDING, RUNNING, ExplainedWriter, Recorder
+from simulator.usage import Usage
 from workloads import Elasticity, JobTable
 
 TICK = 1024
@@ -78,6 +79,8 @@ class Cluster(ABC):
         self.draining: Sequence[object] = ()  # nodes that wait for their jobs to go ...
         self.release_drained: Callable[[], None] = _nothing  # ... and what lets them go
         self.learn: Callable[[int], None] | None = None  # from a finished job
+        self.usage: Usage | None = None  # is told of all that jobs hold, where somebody measures it
+        self.on_ask: Callable[[], None] = _nothing  # before a decision
         self.on_empty: Callable[[], None] = _nothing  # no job is active
         self.on_idle: Callable[[], None] = _nothing  # after a decision that leaves no job running
         self.on_tick: Callable[[], None] = _nothing  # every so many decisions
@@ -161,6 +164,7 @@ class Cluster(ABC):
         view = self.view()
         now_s = self._last_decision_s = view.now_s
         self.num_decisions = number = self.num_decisions + 1
+        self.on_ask()
         plan = self._controller.decide(view)
         self._decision.time_s = math.inf
         if plan is NOTHING:
@@ -197,6 +201,8 @@ class Cluster(ABC):
     def _book_gang(self, job: SimJob, gpus: int, placement: Placement) -> None:
         """From now on the job holds this gang, and the nodes and the view say so."""
         held, old = job.gpus_held, job.nodes
+        if self.usage is not None:
+            self.usage.move(job, (held, old), (gpus, placement))
         if len(old) == len(placement) == 1 and old[0][0] == placement[0][0]:  # on the same node: one move for two
             self._hold(job, ((old[0][0], gpus - held),))
         else:

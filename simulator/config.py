@@ -180,6 +180,8 @@ class Setup:
         is_bound = config.training_pool or any(plan.spec.pool for plan, _ in self._services)
         if is_bound and len(self._pools) > 1 and config.placement.get("name") == "pooled":
             raise ConfigError("placement=pooled knows no nodes: with training_pool or service.pool, set another")
+        if config.monitor.get("nodes") and config.placement.get("name") == "pooled":
+            raise ConfigError("placement=pooled knows no nodes: with monitor.nodes, set another")
 
     def load(self) -> Trace:
         """Reads or draws the workload, from its own random stream.

@@ -1,4 +1,4 @@
-"""Monitoring: what a scaling policy sees is sampled, and late, as in life."""
+"""Monitoring: what a scaling policy sees is sampled, averaged and late, as in life; or perfect, for the theorist."""
 
 from __future__ import annotations
 
@@ -7,38 +7,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
+import pyarrow as pa
 
-from policies import METRICS, ClusterView, PoolView
-from policies.nodes import bits
+from policies import METRICS, ClusterView
 from simulator.clock import SAMPLE, Call, Clock
 from simulator.cluster import Cluster
 from simulator.errors import ConfigError
 from simulator.pools import PoolSpec
+from simulator.readings import Reading, Readings
 from simulator.records import Recorder
+from simulator.unit_samples import UnitSamples
+from simulator.usage import Usage
+from simulator.window import Window
 from workloads import JobTable
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorOptions:
-    """Every `interval_s` a sample of each pool; policies see it `delay_s` later."""
+    """What policies see of the cluster, and when.
+
+    Args:
+        interval_s: between two samples of each pool.
+        delay_s: policies see a sample so much later.
+        window_s: a sample is the mean over the time just past; 0: as it is at that moment.
+        perfect: policies see the cluster as it is whenever they look, and its whole past; none of the above counts.
+        nodes, jobs: samples of each node, of each job, are recorded too (`unit_samples`).
+    """
 
     interval_s: float = 60.0
     delay_s: float = 0.0
+    window_s: float = 0.0
+    perfect: bool = False
+    nodes: bool = False
+    jobs: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.interval_s < math.inf:
             raise ConfigError(f"monitor.interval_s={self.interval_s}: must be a number of seconds, more than 0")
-        if not 0 <= self.delay_s < math.inf:
-            raise ConfigError(f"monitor.delay_s={self.delay_s}: must be a number of seconds, 0 or more")
+        for name in ("delay_s", "window_s"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"monitor.{name}={value}: must be a number of seconds, 0 or more")
+            if value and self.perfect:
+                raise ConfigError(f"monitor.{name}={value}: a perfect monitor has none; must be 0 with monitor=perfect")
 
 
 class Monitor:
-    """Samples every pool at an interval, into the view's metrics and the records.
-
-    GPU figures are the pool's own. CPU, memory, network and how busy jobs keep their GPUs are known by job, not by
-    node: they are averages over the cluster.
-    """
+    """Measures every pool, into the view's metrics and the records."""
 
     def __init__(
         self,
@@ -49,68 +64,70 @@ class Monitor:
         recorder: Recorder,
         options: MonitorOptions,
     ) -> None:
-        self._clock, self._cluster, self._table, self._pools = clock, cluster, table, pools
-        self._recorder, self._options = recorder, options
+        self._clock, self._cluster, self._names = clock, cluster, list(pools)
+        self._view, self._recorder, self._options = cluster.view(), recorder, options
+        self._usage = Usage(table, self._names, self._view.nodes)
+        if self._usage.is_needed or options.nodes or options.jobs:
+            cluster.usage = self._usage
+        self._readings = Readings(cluster, self._usage, pools)
+        self._units = UnitSamples(cluster, self._usage, pools, recorder.folder, options.nodes, options.jobs)
+        self._window = Window(options.window_s) if options.window_s else None
+        self._seen: tuple[float, Reading] | None = None  # the last one of a perfect monitor
         self._ticks = 0
         self._call = Call(self._tick)
-        clock.call_at(0.0, self._call, SAMPLE)
+        self._view.metrics.is_whole = options.perfect
+        if options.perfect:
+            cluster.on_ask = self._look
+        else:
+            clock.call_at(0.0, self._call, SAMPLE)
+        if options.perfect or options.window_s:
+            clock.on_pass, clock.pass_s = self._pass, 0.0
+
+    def close(self) -> dict[str, pa.Table]:
+        """Ends the tables that are its own; see `UnitSamples.close`."""
+        return self._units.close()
 
     def _tick(self) -> None:
-        view, options = self._cluster.view(), self._options
-        for index, (name, values) in enumerate(self._sample(view).items()):
-            self._recorder.metrics.numbers.extend((view.now_s, index, *(values[metric] for metric in METRICS)))
-            if options.delay_s:
-                delivery = partial(view.metrics.add, name, view.now_s, values)
-                self._clock.call_at(view.now_s + options.delay_s, Call(delivery), SAMPLE)
+        now_s, delay_s = self._clock.now, self._options.delay_s
+        for index, (name, values) in enumerate(self._sample(self._cluster.view()).items()):
+            self._record(now_s, index, values)
+            if delay_s:
+                delivery = partial(self._view.metrics.add, name, now_s, values)
+                self._clock.call_at(now_s + delay_s, Call(delivery), SAMPLE)
             else:
-                view.metrics.add(name, view.now_s, values)
+                self._view.metrics.add(name, now_s, values)
+        self._units.take(now_s)
         self._ticks += 1  # a product, not a running sum: no drift
-        self._clock.call_at(self._ticks * options.interval_s, self._call, SAMPLE)
+        self._clock.call_at(self._ticks * self._options.interval_s, self._call, SAMPLE)
 
     def _sample(self, view: ClusterView) -> dict[str, dict[str, float]]:
-        jobs, table = view.jobs, self._table
-        held = jobs.gpus_held
-        running = held > 0
-        rows, gpus = jobs.row_in_table[running], held[running]
-        held_gpus = int(gpus.sum())
-        ready = {name: _num_offering(view.pools[name]) for name in self._pools}
+        """What is measured of each pool, by metric."""
+        reading = self._readings.now()
+        if self._window:
+            self._window.add(view.now_s, reading)
+            pools = self._window.mean(view.now_s)
+        else:
+            pools = reading.at(view.now_s)
+        return {name: dict(zip(METRICS, values, strict=True)) for name, values in zip(self._names, pools, strict=True)}
 
-        def used_of(per_gpu: np.ndarray, capacity_per_node: str) -> float:
-            capacity = sum(getattr(self._pools[name], capacity_per_node) * count for name, count in ready.items())
-            return float(per_gpu[rows] @ gpus) / capacity if 0 < capacity < math.inf else 0.0
+    def _record(self, time_s: float, pool: int, values: Mapping[str, float]) -> None:
+        self._recorder.metrics.numbers.extend((time_s, pool, *values.values()))
 
-        head = next(iter(view.pending), None)
-        shared = {
-            "cpu_utilisation_frac": used_of(table.cpus_per_gpu, "cpus_per_node"),
-            "memory_utilisation_frac": used_of(table.memory_gib_per_gpu, "memory_gib_per_node"),
-            "network_utilisation_frac": used_of(table.network_gib_per_s_per_gpu, "network_gib_per_s"),
-            "queue_length": float(len(view.pending)),
-            "queue_age_s": view.now_s - head.submit_s if head else 0.0,
-            "pending_gpus": float(jobs.num_gpus[~running].sum()),
-        }
-        busy = float(table.gpu_utilisation_frac[rows] @ gpus) / held_gpus if held_gpus else 0.0
-        samples = {}
-        for name, count in ready.items():
-            capacity = count * self._pools[name].gpus_per_node
-            allocated = self._held_in(view, name, held_gpus) / capacity if capacity else 0.0
-            samples[name] = shared | {
-                "gpu_allocation_frac": allocated,
-                "gpu_utilisation_frac": allocated * busy,
-            }
-        return samples
+    def _pass(self, until_s: float) -> None:
+        """Time goes on to `until_s`: what is now has held since this moment."""
+        if self._window:
+            self._window.add(self._clock.now, self._readings.now())
+        if self._options.perfect and (self._seen is None or self._seen[1] != self._readings.now()):
+            self._look()
+        self._clock.pass_s = until_s
 
-    def _held_in(self, view: ClusterView, name: str, held_gpus: int) -> float:
-        """GPUs held in a pool; where placement is pooled, its share of those held anywhere."""
-        nodes = view.nodes
-        if len(self._pools) == 1:
-            return held_gpus
-        if not any(job.nodes for job in view.jobs if job.is_running):
-            total = sum(nodes.sizes[i].num_gpus for i in bits(nodes.open_mask))
-            mine = sum(nodes.sizes[i].num_gpus for i in bits(nodes.open_mask) if nodes.pools[i] == name)
-            return held_gpus * mine / total if total else 0.0
-        return sum(nodes.sizes[i].num_gpus - nodes.free[i] for i, pool in enumerate(nodes.pools) if pool == name)
-
-
-def _num_offering(pool: PoolView) -> int:
-    """Nodes whose GPUs are there, free or held."""
-    return pool.num_ready - pool.num_without_gpus + pool.num_draining
+    def _look(self) -> None:
+        """Of a perfect monitor: adds how it is, unless that is known."""
+        now_s, reading = self._clock.now, self._readings.now()
+        if self._seen == (now_s, reading):
+            return
+        self._seen = now_s, reading
+        for index, (name, values) in enumerate(self._sample(self._cluster.view()).items()):
+            self._record(now_s, index, values)
+            self._view.metrics.add(name, now_s, values)
+        self._units.take(now_s)

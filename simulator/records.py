@@ -116,6 +116,11 @@ class Recorder:
         self._left_s = array("d", jobs.duration_s.tobytes())  # of jobs that don't finish
         self._preemptions, self._rescales = array("i", bytes(4 * count)), array("i", bytes(4 * count))
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the parquet files go."""
+        return self._folder
+
     def flush_if_full(self) -> None:
         """Keeps memory flat on long runs."""
         for writer in (self.allocations, self.decisions, self.metrics):

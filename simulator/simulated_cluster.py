@@ -88,6 +88,8 @@ class SimulatedCluster(Cluster):
         if anchor_s > since_s:
             job.overhead_gpu_s += job.paused_gpus * (anchor_s - since_s)
         self.held_gpus -= held
+        if self.usage is not None:
+            self.usage.move(job, (held, job.nodes), (0, ()))
         if job.nodes:
             self._hold(job, job.nodes, -1)
             job.nodes = ()

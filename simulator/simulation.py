@@ -280,8 +280,10 @@ class Simulation:
         )
         if self._arrivals.learns:
             self._cluster.learn = self._learn
-        if any(policy.period_s < math.inf for policy in scenario.scaling.values()):
-            Monitor(self._clock, self._cluster, table, specs, self._recorder, scenario.monitor)
+        self._monitor: Monitor | None = None
+        options = scenario.monitor
+        if options.nodes or options.jobs or any(policy.period_s < math.inf for policy in scenario.scaling.values()):
+            self._monitor = Monitor(self._clock, self._cluster, table, specs, self._recorder, options)
         self._changed_s = 0.0
         self._passed, self._least_left_s = (0, 0, 0), math.inf  # at the last tick that saw progress ...
         self._starts = self._lost_nodes = 0  # ... and until then
@@ -315,6 +317,8 @@ class Simulation:
         self._cluster.book_unfinished()
         self._pools.close(end_s)
         tables = {**self._recorder.close(self._pools.log, self._pools.bill_of), **self._services.close(end_s)}
+        if self._monitor:
+            tables |= self._monitor.close()
         if not why_unfinished and self._scenario.horizon_s == math.inf:
             if starving:
                 shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")

@@ -37,6 +37,7 @@ class JobSpec:
     deadline_s: float = math.inf  # on the clock of submit_s
     cpus_per_gpu: float = 0.0
     memory_gib_per_gpu: float = 0.0
+    gpu_memory_gib_per_gpu: float = 0.0  # that it uses of each; 0: not known
     network_gib_per_s_per_gpu: float = 0.0
     gpu_utilisation_frac: float = 1.0  # how busy it keeps a GPU that it holds
     checkpoint_interval_s: float = math.inf  # running time between its own checkpoints; inf: none

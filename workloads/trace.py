@@ -37,6 +37,7 @@ _RULES = {
     "deadline_s": ("must be a time, 0 or more (inf: none)", lambda x: ~(x >= 0)),
     "cpus_per_gpu": ("must be a finite number, 0 or more", lambda x: ~(np.isfinite(x) & (x >= 0))),
     "memory_gib_per_gpu": ("must be a finite number, 0 or more", lambda x: ~(np.isfinite(x) & (x >= 0))),
+    "gpu_memory_gib_per_gpu": ("must be a finite number, 0 or more", lambda x: ~(np.isfinite(x) & (x >= 0))),
     "network_gib_per_s_per_gpu": ("must be a finite number, 0 or more", lambda x: ~(np.isfinite(x) & (x >= 0))),
     "gpu_utilisation_frac": ("must lie in 0..1", lambda x: ~((x >= 0) & (x <= 1))),
     "checkpoint_interval_s": ("must be more than 0 s (inf: none)", lambda x: ~(x > 0)),
@@ -52,6 +53,7 @@ _DEFAULTS: dict[str, float] = {
     "deadline_s": np.inf,
     "cpus_per_gpu": 0.0,
     "memory_gib_per_gpu": 0.0,
+    "gpu_memory_gib_per_gpu": 0.0,
     "network_gib_per_s_per_gpu": 0.0,
     "gpu_utilisation_frac": 1.0,
     "checkpoint_interval_s": np.inf,
@@ -104,6 +106,7 @@ class JobTable:
     deadline_s: np.ndarray
     cpus_per_gpu: np.ndarray
     memory_gib_per_gpu: np.ndarray
+    gpu_memory_gib_per_gpu: np.ndarray
     network_gib_per_s_per_gpu: np.ndarray
     gpu_utilisation_frac: np.ndarray
     checkpoint_interval_s: np.ndarray

@@ -90,6 +90,7 @@ class Offer:
             "cpus_per_node": self.vcpus,
             "memory_gib_per_node": self.memory_gib,
             "network_gib_per_s": self.network_gib_per_s,
+            "gpu_memory_gib": self.gpu_memory_gib,
             "gpu_type": self.gpu_type,
             "gpu_idle_w": self.gpu_idle_w,
             "gpu_peak_w": self.gpu_peak_w,

@@ -18,7 +18,7 @@ NOTICE_S = {"aws": 120.0, "gcp": 30.0, "azure": 30.0}  # 2 min, 30 s, at least 3
 CHOICE = {"instance": "", "catalogue": ""}  # settings of a pool that no PoolSpec has
 OF_INSTANCE = (  # fields that an instance settles
     *("gpus_per_node", "cpus_per_node", "memory_gib_per_node", "network_gib_per_s"),
-    *("gpu_type", "usd_per_node_h", "price_source"),
+    *("gpu_memory_gib", "gpu_type", "usd_per_node_h", "price_source"),
     *("billing_granularity_s", "billing_minimum_s", "gpu_idle_w", "gpu_peak_w"),
 )
 

@@ -24,6 +24,7 @@ class PoolSpec:
         min_nodes, max_nodes: what scaling keeps to; None: num_nodes.
         purchase: on_demand; spot, which may be reclaimed; or committed…, paid for as long as the run lasts, so that
             such a pool has one size, and a node that takes the place of one that failed is billed from its order on.
+        gpu_memory_gib: of each GPU; inf: not known.
         network_gib_per_s: between nodes, a node.
         billing_granularity_s, billing_minimum_s: a step that has begun is billed whole, and so much at least.
         gpu_idle_w, gpu_peak_w: power of one GPU, idle and fully busy; None: not known, nor is energy then.
@@ -40,6 +41,7 @@ class PoolSpec:
     gpus_per_node: int = 8
     cpus_per_node: float = math.inf
     memory_gib_per_node: float = math.inf
+    gpu_memory_gib: float = math.inf
     network_gib_per_s: float = math.inf
     gpu_type: str = ""
     purchase: str = "on_demand"
@@ -70,6 +72,7 @@ class PoolSpec:
             "gpus_per_node": (self.gpus_per_node >= 1, "must be 1 or more"),
             "cpus_per_node": (self.cpus_per_node > 0, "must be more than 0"),
             "memory_gib_per_node": (self.memory_gib_per_node > 0, "must be more than 0"),
+            "gpu_memory_gib": (self.gpu_memory_gib > 0, "must be more than 0"),
             "network_gib_per_s": (self.network_gib_per_s > 0, "must be more than 0"),
             "replaces": (
                 self.replaces or not (self.is_committed or self.failures.repair_s is not None),

@@ -239,7 +239,7 @@ def test_a_pool_takes_its_size_and_price_from_an_offer() -> None:
     spec = PoolSpec(**pool_settings({"instance": P4D, "num_nodes": 3}))
     assert spec == PoolSpec(
         num_nodes=3, gpus_per_node=8, cpus_per_node=96, memory_gib_per_node=1152, network_gib_per_s=46.6,
-        gpu_type="A100-40GB", usd_per_node_h=21.957642, price_source=f"{P4D} on_demand, 2026-07-20",
+        gpu_memory_gib=40, gpu_type="A100-40GB", usd_per_node_h=21.957642, price_source=f"{P4D} on_demand, 2026-07-20",
         billing_granularity_s=1.0, billing_minimum_s=60.0, gpu_peak_w=400.0,
     )  # fmt: skip
 

@@ -28,6 +28,7 @@ from simulator.config import (
     read_config,
 )
 from simulator.errors import ConfigError
+from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts
 from simulator.schema import schema_of
 from tests.small_profile import write_small
@@ -56,7 +57,7 @@ def choices(group: str) -> list[str]:
     return sorted({*named, *(path.stem for path in (CONF / group).glob("*.yaml"))})
 
 
-@pytest.mark.parametrize("choice", [f"{group}={name}" for group in GROUPS for name in choices(group)])
+@pytest.mark.parametrize("choice", [f"{group}={name}" for group in (*GROUPS, "monitor") for name in choices(group)])
 def test_every_choice_makes_a_run(settings: Compose, choice: str, tmp_path: Path) -> None:
     file = CONF / f"{choice.replace('=', '/')}.yaml"
     open_options = re.findall(r"^(\w+): \?\?\?", file.read_text(), re.MULTILINE) if file.exists() else []
@@ -86,7 +87,7 @@ def test_a_file_begins_with_a_command_that_names_it(file: Path) -> None:
 def test_the_root_file_names_every_setting() -> None:
     given = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
     assert isinstance(given, dict)
-    own = {str(name): value for name, value in given.items() if name not in ("defaults", "hydra", "monitor", "compare")}
+    own = {str(name): value for name, value in given.items() if name not in ("defaults", "hydra", "compare")}
     composed = (*GROUPS, *SERVING_GROUPS, "monitor", "service", "compare")
     config = RunConfig(**{group: {} for group in GROUPS})
     defaults = {each.name: getattr(config, each.name) for each in fields(RunConfig)}
@@ -101,6 +102,7 @@ def test_the_root_file_names_every_setting() -> None:
         ("overheads/none", MoveCosts),
         ("decide/events", DecideOptions),
         ("decide/rounds", DecideOptions),
+        ("monitor/sampled", MonitorOptions),
     ],
 )
 def test_a_file_names_every_option_with_its_default(file: str, cls: type) -> None:
@@ -159,6 +161,8 @@ def test_settings_arrive(settings: Compose) -> None:
         ("cluster", {"instance": "aws/us-east-1/p4d.24"}, "cluster.instance=aws/us-east-1/p4d.24: no such offer"),
         ("decide", {"interval_s": -1}, "decide.interval_s=-1"),
         ("monitor", {"interval_s": 0}, "monitor.interval_s=0"),
+        ("monitor", {"window_s": -1}, "monitor.window_s=-1.0: must be a number of seconds, 0 or more"),
+        ("monitor", {"perfect": True, "delay_s": 5}, "monitor.delay_s=5.0: a perfect monitor has none"),
         ("step_time", {"name": "liner"}, "step_time=liner: unknown model; did you mean linear"),
         ("step_time", {"name": "amdahl", "serial_frac": 2}, "serial_frac=2.0: must lie in 0..1"),
         ("overheads", {"restart_s": -1}, "overheads.restart_s=-1"),
