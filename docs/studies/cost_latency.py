@@ -1,8 +1,8 @@
 """What a rented cluster costs and how long its jobs take, and where a forecast of demand pays.
 
-    python docs/studies/cost_latency.py [trace=cluster02.csv.gz] [seeds=10] [out=docs/studies] [work=outputs/cost_latency]
+    python docs/studies/cost_latency.py [trace=cluster02.csv.gz] [seeds=10] [out=docs/studies] [work=FOLDER]
 
-Three parts, each with its CSV; those with ITP only where its trace is given.
+Four parts, each with its CSV; those with ITP only where its trace is given.
 
 - The flagship: `experiment=cost_latency` on a day's rhythm and on ITP, its pareto.csv and figure.
 - Forecasts: demand that follows a timetable, a day's rhythm, bursts, or ITP, and nodes that take 1, 8 or 30 minutes to
@@ -10,10 +10,10 @@ Three parts, each with its CSV; those with ITP only where its trace is given.
   headroom) at several quantiles, so that what a forecaster gives can be held against what the same money buys in
   headroom; beside it `cluster_autoscaler`, and `oracle`, who knows. Ten days, of which a forecaster sees the first
   before it says anything. cost_latency_forecasts.csv has a row a run.
-- Spot: how long machines last, which nobody publishes.
+- Spot: how long machines last, which nobody publishes. cost_latency_spot.csv.
+- Instances: `experiment=cheapest_instance`.
 
-Runs go on where they stopped: those of the flagship are kept in `work`, those of the others in their CSV files, as long
-as `work` has them.
+Runs go on where they stopped: `work` (by default outputs/cost_latency) keeps what they came to.
 """
 
 from __future__ import annotations
@@ -228,8 +228,8 @@ def difference(rows: Sequence[Row], metric: str, policy: str, base: str, **where
 # ---- told and drawn
 def tell_forecasts(rows: Sequence[Row]) -> None:
     """The tables of the page, in Markdown."""
-    print("\n| demand | nodes take | who | cost | JCT | cost, to the autoscaler's | JCT, to the autoscaler's | wait, to the "
-          "same bill without a forecast |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
+    heading = ("demand", "nodes take", "who", "cost", "JCT", "Δ cost", "Δ JCT", "wait, to the same bill without one")
+    print(f"\n| {' | '.join(heading)} |\n{'|---' * len(heading)}|")
     for demand in dict.fromkeys(row["demand"] for row in rows):
         for lead_min in LEADS_MIN:
             here = {"demand": demand, "lead_min": lead_min}
@@ -299,10 +299,10 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
-def flagship(name: str, given: Sequence[str], seeds: int, work: Path, out: Path) -> None:
-    """The experiment as it is, and its figure and table under another name."""
+def sweep(experiment: str, name: str, given: Sequence[str], seeds: int, work: Path, out: Path) -> None:
+    """An experiment as it is, and its figure and table under another name."""
     folder = work / name
-    arguments = ["experiment=cost_latency", *given, f"seed=range({seeds})", f"hydra.sweep.dir={folder}"]
+    arguments = [f"experiment={experiment}", *given, f"seed=range({seeds})", f"hydra.sweep.dir={folder}"]
     print("python -m simulator", *arguments, flush=True)
     if code := simulate_command(arguments):
         raise SystemExit(code)
@@ -316,11 +316,12 @@ def main() -> None:
     seeds, trace = int(given.get("seeds", 10)), given.get("trace")
     demands = dict(DEMANDS)
     out.mkdir(parents=True, exist_ok=True)
-    flagship("diurnal", [], seeds, work, out)
+    sweep("cost_latency", "diurnal", [], seeds, work, out)
+    sweep("cheapest_instance", "instances", [], seeds, work, out)
     if trace:
         of_trace = ("workload=itp", f"workload.path={trace}", "workload.resample_days=10", *TRACE_OPTIONS)
         demands["itp"] = of_trace
-        flagship("itp", of_trace, seeds, work, out)
+        sweep("cost_latency", "itp", of_trace, seeds, work, out)
     parts: list[tuple[str, list[Case], Callable[[Sequence[Row]], None]]] = [
         ("forecasts", forecast_cases(seeds, demands), tell_forecasts),
         ("spot", spot_cases(seeds), tell_spot),
