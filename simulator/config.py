@@ -32,12 +32,19 @@ from simulator.pools import PoolSpec, Spot
 from simulator.pools.spec import SPOT
 from simulator.serving.settings import NONE, service_plans
 from simulator.simulation import Scenario, stream
-from workloads import Amdahl, Linear, StepTimeModel, Table, Trace, WorkloadSource
+from workloads import Amdahl, Linear, StepTimeModel, Table, Trace, WorkloadError, WorkloadSource
 from workloads.estimates import make_estimator
+from workloads.gpu_speeds import ByGpu
 from workloads.options import build, build_source, coerce, nearest
 from workloads.profile import METHODS, Profiled, load_profile
 
-STEP_TIMES: dict[str, type] = {"linear": Linear, "amdahl": Amdahl, "table": Table, "profile": Profiled}
+STEP_TIMES: dict[str, type] = {
+    "linear": Linear,
+    "amdahl": Amdahl,
+    "table": Table,
+    "profile": Profiled,
+    "by_gpu": ByGpu,
+}
 GROUPS = (
     *("allocation", "placement", "scaling", "workload"),
     *("cluster", "step_time", "overheads", "estimates", "decide"),
@@ -140,7 +147,7 @@ class Setup:
             "allocation": make_policy("allocation", config.allocation),
             "placement": make_policy("placement", config.placement),
             "scaling": self._scaling(),
-            "step_time": _step_time(config.step_time),
+            "step_time": self._step_time(),
             "overheads": _overheads(config.overheads),
             "decide": build(DecideOptions, config.decide, prefix="decide."),
             "monitor": build(MonitorOptions, config.monitor, prefix="monitor."),
@@ -174,6 +181,21 @@ class Setup:
             else:
                 of[name] = make_policy("scaling", own, prefix=f"services.{name}.scaling")
         return of
+
+    def _step_time(self) -> StepTimeModel:
+        model = _step_time(self.config.step_time)
+        if not isinstance(model, ByGpu):
+            return model
+        name = self.config.training_pool
+        types = list(dict.fromkeys(pool.gpu_type for pool in self._pools if name in ("", pool.name)))
+        if len(types) > 1:
+            raise ConfigError(
+                f"step_time=by_gpu: jobs may be on GPUs of several types, {', '.join(types)}; set training_pool"
+            )
+        try:
+            return model.on(types[0])
+        except WorkloadError as error:
+            raise ConfigError(f"cluster.{error}") from None
 
     def _check_places(self) -> None:
         config = self.config
@@ -269,11 +291,11 @@ def _named(kind: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     return settings["name"], {option: value for option, value in settings.items() if option != "name"}
 
 
-def _step_time(settings: Mapping[str, Any]) -> StepTimeModel:
+def _step_time(settings: Mapping[str, Any]) -> StepTimeModel | ByGpu:
     name, options = _named("step_time", settings)
     if name not in STEP_TIMES:
         raise ConfigError(f"step_time={name}: unknown model{nearest(name, STEP_TIMES)}")
-    model: StepTimeModel = build(STEP_TIMES[name], options, prefix="step_time.")
+    model: StepTimeModel | ByGpu = build(STEP_TIMES[name], options, prefix="step_time.")
     return model
 
 

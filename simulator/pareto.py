@@ -14,6 +14,7 @@ from simulator.comparison import Comparison, Estimate, Group, difference
 from simulator.errors import ConfigError, RunError
 
 COST, JCT = "cost_usd", "jct_mean_s"
+_SHOWN = 6  # of those that meet an objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,8 @@ def told(points: Sequence[Point], tradeoff: Tradeoff) -> list[str]:
         else:
             doubt = " (not beyond its interval)" if first.y.high > tradeoff.at_most else ""
             said.append(f"cheapest with {rule}: {first.group.name}{doubt}")
+            rest = [f"{point.group.name} ({point.x.mean:,.4g})" for point in points[1:_SHOWN] if point.meets]
+            said += [f"then, by {tradeoff.x} ({first.x.mean:,.4g} of the first): {'; '.join(rest)}"] if rest else []
     return said
 
 

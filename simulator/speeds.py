@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from simulator.errors import SimulationError
 from workloads import Linear, StepTimeModel
 
@@ -11,11 +13,13 @@ _SHOWN = 5
 class Speeds:
     """How fast a job goes relative to the gang that it asked for, packed on as few nodes as can be.
 
-    Exactly 1 on that gang. A step-time model is asked once for each (model, asked, held, nodes).
+    Exactly 1 on that gang, unless durations are stated on GPUs of another type. A step-time model is asked once for
+    each (model, asked, held, nodes).
     """
 
     def __init__(self, model: StepTimeModel, gpus_per_node: int) -> None:
         self._model, self._gpus_per_node = model, gpus_per_node
+        self._stated: Callable[[str, int], float] | None = getattr(model, "stated_step_time_s", None)
         self._known: dict[tuple[str, int, int, int], float] = {}
         self._extrapolated: dict[str, None] = {}  # a set that keeps its order
         # The most common case needs no look-up: a gang of the asked size runs at 1 wherever it is.
@@ -37,9 +41,10 @@ class Speeds:
     def _ask(self, name: str, asked: int, held: int, num_nodes: int) -> float:
         packed = -(-asked // self._gpus_per_node)
         num_nodes = num_nodes or -(-held // self._gpus_per_node)
-        if held == asked and num_nodes == packed:
+        if held == asked and num_nodes == packed and self._stated is None:
             return 1.0
-        rate = self._step_time_s(name, asked, packed) / self._step_time_s(name, held, num_nodes)
+        stated_s = self._stated(name, asked) if self._stated else self._step_time_s(name, asked, packed)
+        rate = stated_s / self._step_time_s(name, held, num_nodes)
         if not 0.0 < rate < float("inf"):
             raise SimulationError(f"the step-time model gives rate {rate} to {name or 'a job'!r} on {held} GPUs")
         return rate

@@ -87,7 +87,8 @@ def _values(comparison: Comparison, drawn: Sequence[int], of: Measure) -> tuple[
 def _scale(ax: Axes, which: str, at: np.ndarray, half_width: np.ndarray, pad: float) -> None:
     """Limits with room for names; logarithmic where the values differ by a lot; none below 0 if no value is."""
     least, most = float((at - half_width).min()), float((at + half_width).max())
-    if least > 0 and most / least > 4:
+    if at.min() > 0 and at.max() / at.min() > 4:
+        least = max(least, float(at.min()) / 2)  # an interval that goes further ends at the edge
         ratio = (most / least) ** pad
         ax.set(**{f"{which}scale": "log", f"{which}lim": (least / ratio, most * ratio)})
     else:

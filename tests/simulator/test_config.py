@@ -65,9 +65,9 @@ def test_every_choice_makes_a_run(settings: Compose, choice: str, tmp_path: Path
     manifest = tmp_path / "flags.yaml"
     manifest.write_text("--scan-interval=10s")
     given = {"profile": write_small(tmp_path), "manifest": manifest}
-    Setup(
-        read_config(settings(choice, *(f"{group}.{option}={given.get(option, 'jobs.txt')}" for option in open_options)))
-    )
+    opened = [f"{group}.{option}={given.get(option, 'jobs.txt')}" for option in open_options]
+    needed = ["cluster=aws_p4d"] if choice == "step_time=by_gpu" else []  # GPUs of which something is known
+    Setup(read_config(settings(choice, *opened, *needed)))
 
 
 @pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
@@ -111,7 +111,7 @@ def test_a_file_names_every_option_with_its_default(file: str, cls: type) -> Non
         assert option.name in list(given)
         if OmegaConf.is_missing(given, option.name):
             assert option.default is MISSING
-        elif file != "decide/rounds" and option.name != "times_s":
+        elif file != "decide/rounds" and option.name not in ("times_s", "gpus"):
             assert given[option.name] == (option.default if not callable(option.default_factory) else {})  # type: ignore[arg-type]
 
 
@@ -204,6 +204,22 @@ def test_rented_machines_can_be_scaled_and_static_ones_are_as_many_as_there_are(
 
     assert most_gpus("static") == 32 * 8  # larger jobs are rejected at once, and wait for ever for nothing
     assert most_gpus("threshold") == most_gpus("static_half") == 256 * 8
+
+
+def test_speed_by_the_gpus_of_the_pool(settings: Compose) -> None:
+    def rate(*given: str) -> float:
+        setup = Setup(
+            read_config(settings("workload=synthetic", "workload.models=[imagenet]", "step_time=by_gpu", *given))
+        )
+        return setup.scenario(setup.load()).step_time.step_time_s("imagenet", 1)
+
+    assert rate("cluster.instance=aws/us-east-1/p4d.24xlarge") / rate("cluster=aws_p5") == pytest.approx(1.846)
+    with pytest.raises(ConfigError, match=r"cluster\.gpu_type=: step_time\.gpus has no speed of it"):
+        rate()
+    two = ("cluster=aws_p4d", "+pools.a.num_nodes=1", "+pools.b.instance=aws/us-east-1/p5.48xlarge")
+    with pytest.raises(ConfigError, match=r"GPUs of several types, A100-40GB, H100-80GB; set training_pool"):
+        rate(*two)
+    assert rate(*two, "training_pool=b") == rate("cluster=aws_p5")
 
 
 @dataclass

@@ -92,6 +92,7 @@ def test_with_an_objective_the_cheapest_that_meets_it_comes_first() -> None:
     assert told(points(at_most=1500.0), tradeoff) == [
         "Pareto front of cost_usd and jct_mean_s, cheapest first: slow · purchase=spot; fast · purchase=spot",
         "cheapest with jct_mean_s of at most 1500: fast · purchase=spot (not beyond its interval)",
+        "then, by cost_usd (240 of the first): fast · purchase=on_demand (340)",
     ]
     assert told(points(at_most=9000.0), Tradeoff(at_most=9000.0))[1].endswith("at most 9000: slow · purchase=spot")
     assert told(points(at_most=100.0), Tradeoff(at_most=100.0))[1] == (
