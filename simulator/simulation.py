@@ -23,8 +23,9 @@ from policies import (
     Reasons,
     ScalingPolicy,
 )
+from policies.loops import Loops
 from simulator.arrivals import Arrivals
-from simulator.clock import Clock
+from simulator.clock import LAST, Alarm, Clock
 from simulator.cluster import TICK, DecideOptions
 from simulator.errors import ConfigError, SimulationError
 from simulator.future import reveal
@@ -34,6 +35,7 @@ from simulator.overheads import Overheads
 from simulator.pools import NodePools, PoolSpec
 from simulator.pools.faults import FaultInjector
 from simulator.progress import SimJob
+from simulator.quiet_monitor import QuietMonitor
 from simulator.records import Recorder
 from simulator.run import UNFINISHED, Run
 from simulator.serving.buying import NODES
@@ -41,6 +43,7 @@ from simulator.serving.services import ServicePlan, Services, views_of, with_rep
 from simulator.simulated_cluster import SimulatedCluster
 from simulator.speeds import Speeds
 from simulator.summary import write_json
+from simulator.watch import Watch
 from workloads import JobTable, Linear, StepTimeModel
 from workloads.estimates import make_estimator
 from workloads.options import nearest
@@ -70,6 +73,8 @@ class Scenario:
         starve_after_s: ends a run in which jobs wait, none runs and none is to come, when for so long none has started
             and there have not been more GPUs than before, nor are any to come of the nodes ordered in that time.
         explain: records why, whenever a scaling policy is asked.
+        skip_quiet: loops and monitoring cost nothing while nothing changes; False has each of their ticks be an event,
+            to the same end.
     """
 
     jobs: JobTable
@@ -91,6 +96,7 @@ class Scenario:
     starve_after_s: float = 7 * 86400.0
     max_idle_moves: int = 100
     explain: bool = False
+    skip_quiet: bool = True
 
     def __post_init__(self) -> None:
         names = [pool.name for pool in self.pools]
@@ -245,7 +251,8 @@ class Simulation:
         self._speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = (scenario.allocation, scenario.placement, scenario.scaling)
         policies = copy.deepcopy(policies)  # what they remember ends with the run
-        controller = Controller(*policies)
+        is_plain = scenario.decide == DecideOptions() and not (scenario.monitor.perfect or scenario.explain)
+        controller = Controller(*policies, skips_quiet=scenario.skip_quiet and is_plain)
         kept = jobs.take(np.setdiff1d(np.arange(len(jobs)), rejected)) if rejected.size else jobs
         reveal(
             policies[2], view, scenario.services, kept, scenario.training_pool, scenario.horizon_s,
@@ -280,15 +287,26 @@ class Simulation:
         )
         if self._arrivals.learns:
             self._cluster.learn = self._learn
-        self._monitor: Monitor | None = None
-        options = scenario.monitor
-        if options.nodes or options.jobs or any(policy.period_s < math.inf for policy in scenario.scaling.values()):
-            self._monitor = Monitor(self._clock, self._cluster, table, specs, self._recorder, options)
+        self._periods_s = [policy.period_s for policy in scenario.scaling.values() if policy.period_s < math.inf]
+        self._monitor = self._make_monitor(table, controller.loops)
         self._changed_s = 0.0
         self._passed, self._least_left_s = (0, 0, 0), math.inf  # at the last tick that saw progress ...
         self._starts = self._lost_nodes = 0  # ... and until then
         self._quiet = _Quiet()
+        self._end_alarm = Alarm(self._clock, self._give_up, LAST)
         self._why_unfinished = ""
+
+    def _make_monitor(self, table: JobTable, loops: Loops) -> Monitor | None:
+        """Monitoring, where anybody wants it: by events, unless it is plain and quiet time may be skipped."""
+        scenario, options = self._scenario, self._scenario.monitor
+        if not (self._periods_s or options.nodes or options.jobs):
+            return None
+        is_plain = options == MonitorOptions(options.interval_s, options.delay_s) and not scenario.services
+        cls = QuietMonitor if scenario.skip_quiet and is_plain else Monitor
+        specs = {pool.name: pool for pool in scenario.pools}
+        monitor = cls(self._clock, self._cluster, table, specs, self._recorder, options)
+        Watch(self._clock, self._cluster, loops, monitor, list(specs))
+        return monitor
 
     def stop(self, why: str) -> None:
         """Ends the run after the event at hand and marks it unfinished; safe from a signal handler."""
@@ -316,9 +334,8 @@ class Simulation:
         short_of = [name for name in self._pools.views if self._pools.num_waiting(name)]
         self._cluster.book_unfinished()
         self._pools.close(end_s)
-        tables = {**self._recorder.close(self._pools.log, self._pools.bill_of), **self._services.close(end_s)}
-        if self._monitor:
-            tables |= self._monitor.close()
+        tables = self._monitor.close(end_s) if self._monitor else {}
+        tables |= {**self._recorder.close(self._pools.log, self._pools.bill_of), **self._services.close(end_s)}
         if not why_unfinished and self._scenario.horizon_s == math.inf:
             if starving:
                 shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
@@ -371,7 +388,8 @@ class Simulation:
     def _on_idle(self) -> None:
         """No job runs: are those that wait waiting for ever?"""
         self._watch_for_the_end()
-        if self._cluster.num_idle > _MAX_IDLE_DECISIONS and self._is_all_here and not self._pools.are_coming(math.inf):
+        is_idle = self._cluster.num_idle > _MAX_IDLE_DECISIONS and not self._periods_s
+        if is_idle and self._is_all_here and not self._pools.are_coming(math.inf):
             self._clock.stop()
 
     @property
@@ -380,21 +398,52 @@ class Simulation:
         return self._arrivals.is_over and not self._services.are_streaming
 
     def _watch_for_the_end(self) -> None:
-        """Ends a run in which nothing is to come and nothing has got on for long; see `Scenario.starve_after_s`."""
-        cluster, quiet, now_s = self._cluster, self._quiet, self._clock._now
-        state = (cluster.num_finished, cluster.num_starts, self._services.num_settled)
-        gpus, num_nodes = self._nodes.capacity_gpus, len(self._pools.log)
-        if not self._is_all_here or state != quiet.state or gpus > quiet.most_gpus:
-            self._quiet = _Quiet(state, gpus, num_nodes, now_s)
-            return
-        until_s = quiet.since_s + self._scenario.starve_after_s
-        if now_s > until_s and not self._pools.are_coming(until_s):
-            self._clock.stop()
+        """Ends a run in which nothing is to come and nothing has got on for long; see `Scenario.starve_after_s`.
+
+        With loops an alarm looks, since they may sleep, and how often they are asked must make no difference.
+        """
+        quiet, now_s, num_nodes = self._quiet, self._clock._now, len(self._pools.log)
+        if self._has_got_on():
+            self._quiet = _Quiet(self._so_far, self._nodes.capacity_gpus, num_nodes, now_s)
+            if self._periods_s and self._is_all_here:
+                self._end_alarm.set(now_s + self._patience_s)
         elif num_nodes - quiet.num_nodes > _MAX_FUTILE_NODES:
             self._notes.append(
                 f"the run was ended at {now_s:g} s: {num_nodes - quiet.num_nodes:,} nodes were ordered in a row, and "
                 "nothing could start on them"
             )
+            self._clock.stop()
+        elif not self._periods_s:
+            until_s = quiet.since_s + self._patience_s
+            if now_s > until_s and not self._pools.are_coming(until_s):
+                self._clock.stop()
+
+    def _has_got_on(self) -> bool:
+        quiet = self._quiet
+        return not self._is_all_here or self._so_far != quiet.state or self._nodes.capacity_gpus > quiet.most_gpus
+
+    @property
+    def _so_far(self) -> tuple[int, int, int]:
+        return self._cluster.num_finished, self._cluster.num_starts, self._services.num_settled
+
+    @property
+    def _patience_s(self) -> float:
+        """How long nothing may happen while jobs wait; with loops there is an end to it in any case."""
+        most_s = _MAX_IDLE_DECISIONS * min(self._periods_s, default=math.inf)
+        return min(self._scenario.starve_after_s, most_s)
+
+    def _give_up(self) -> None:
+        """Ends the run if nothing has got on meanwhile."""
+        if self._cluster.num_running > self._services.num_holding:
+            return  # a decision after it sets the alarm anew
+        now_s, until_s = self._clock._now, self._quiet.since_s + self._patience_s
+        if self._has_got_on():
+            self._watch_for_the_end()
+        elif now_s < until_s or self._pools.are_coming(until_s):
+            self._end_alarm.set(until_s if now_s < until_s else now_s + self._patience_s)
+        else:
+            if self._monitor:
+                self._monitor.look()
             self._clock.stop()
 
     def _on_tick(self) -> None:

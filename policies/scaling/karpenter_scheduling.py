@@ -5,6 +5,7 @@ Source: Karpenter's provisioner, as of autumn 2026.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -111,6 +112,15 @@ class Batch:
     _newest_s: float | None = field(default=None, init=False)  # the last one; None: there is none
     _tried_s: float = field(default=0.0, init=False)
 
+    def over_s(self, pods: Sequence[Pod]) -> float:
+        """When it is over, if nothing comes or goes; inf: nothing waits."""
+        if not pods:
+            return math.inf
+        if self._newest_s is None:
+            return self._tried_s + self.retry_s
+        assert self._first_s is not None
+        return min(self._newest_s + self.idle_s, self._first_s + self.max_s)
+
     def is_over(self, now_s: float, pods: Sequence[Pod]) -> bool:
         """Whether to provision now for these pods, all that wait; of the same list only the time is looked at."""
         if pods is not self._pods:
@@ -122,15 +132,7 @@ class Batch:
                 self._first_s = min(new)
         if not pods:
             return False
-        is_over = now_s >= self.over_s
+        is_over = now_s >= self.over_s(pods)
         if is_over:
             self._seen, self._first_s, self._newest_s, self._tried_s = self._waiting.copy(), None, None, now_s
         return is_over
-
-    @property
-    def over_s(self) -> float:
-        """When it is over, if nothing else comes."""
-        if self._newest_s is None:
-            return self._tried_s + self.retry_s
-        assert self._first_s is not None
-        return min(self._newest_s + self.idle_s, self._first_s + self.max_s)

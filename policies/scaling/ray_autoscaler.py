@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+from policies.quiet import Quiet, next_of
 from policies.registry import register
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
@@ -87,6 +88,11 @@ class RayAutoscaler:
             facts = {"nodes": len(idle_nodes), "have_s": view.now_s - since_s, "need_s": self.idle_timeout_s}
             why.say("idle", **facts, going=spare, holds=not spare and bool(idle_nodes))
         return bounded(count + launched - spare, pool, self.min_units, self.max_units, why)
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """Until a job or a node comes, goes or changes, or a node has been idle for long enough."""
+        timers_s = [since_s + self.idle_timeout_s for since_s in self._idle_since_s.values()]
+        return Quiet(next_of(timers_s, view.now_s), by_jobs=True)
 
     def _look(self, view: ClusterView, pool: PoolView) -> tuple[set[int], set[int], int]:
         """(nodes that nothing runs on, those of them that nothing that waits fits on, how many more it takes)."""
