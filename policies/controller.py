@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
+from policies.loops import Loops
 from policies.plan import NOTHING, Draft, Plan
 from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
 from policies.view import ClusterView
@@ -14,10 +15,11 @@ class Controller:
     """Turns a view into a plan. No clock, no I/O: the time is the view's.
 
     Args:
-        allocation: which job gets how many GPUs.
+        allocation: which job gets how many GPUs; asked when something has happened, or when it wanted to be.
         placement: on which nodes.
         scaling: name of a pool or service -> how many nodes or replicas it should have; each is asked on its own
-            period, from time 0 on.
+            period, from the first decision on.
+        skips_quiet: whether scaling policies may sleep while they would change nothing; see `policies.loops`.
     """
 
     def __init__(
@@ -25,44 +27,39 @@ class Controller:
         allocation: AllocationPolicy,
         placement: PlacementPolicy,
         scaling: Mapping[str, ScalingPolicy] | None = None,
+        skips_quiet: bool = False,
     ) -> None:
         self._allocation, self._placement = allocation, placement
-        self._scaling = dict(scaling or {})
         self._skips = bool(getattr(allocation, "idle_without_pending", False))
-        self._due_s = dict.fromkeys(self._scaling, 0.0)
-        self._next_due_s = 0.0 if self._scaling else math.inf
+        self._wake_s = math.inf  # when the allocation wants to be asked, whatever happens
+        self.loops = Loops(scaling or {}, skips_quiet)
 
     @property
     def idle_without_pending(self) -> bool:
-        """True if no decision would change anything while no job waits: it need not be asked for."""
-        return self._skips and all(policy.period_s == math.inf for policy in self._scaling.values())
+        """True if nothing that happens to jobs matters while none waits: no decision is needed then."""
+        return self._skips
 
-    def decide(self, view: ClusterView) -> Plan:
+    def decide(self, view: ClusterView, has_changed: bool = True, version: Hashable = None) -> Plan:
         """One decision for one instant.
+
+        Args:
+            has_changed: whether anything has happened since the last one, but that time has passed.
+            version: another value whenever a job or node has come, gone or changed; for policies that sleep.
 
         Raises:
             PlanError: an allocation that the jobs or the cluster rule out.
         """
-        nodes, replicas = self._scale(view) if view.now_s >= self._next_due_s else (None, None)
-        if self._skips and not view.pending.num:
-            return Plan({}, nodes or {}, self._next_due_s, replicas or {}) if self._scaling else NOTHING
-        draft = Draft(view, self._placement)
-        self._allocation.allocate(view, draft)
-        if self._next_due_s < draft.wake_at_s:
-            draft.wake_at_s = self._next_due_s
-        return draft.plan(nodes, replicas)
-
-    def _scale(self, view: ClusterView) -> tuple[dict[str, int], dict[str, int]]:
-        """(nodes by pool, replicas by service) where another number is wanted."""
-        nodes: dict[str, int] = {}
-        replicas: dict[str, int] = {}
-        for name, policy in self._scaling.items():
-            if view.now_s < self._due_s[name]:
-                continue
-            target = view.target(name)
-            count = min(max(policy.desired(target, view), target.min_units), target.max_units)
-            if count != target.num_units:
-                (replicas if name in view.services else nodes)[name] = count
-            self._due_s[name] = view.now_s + policy.period_s
-        self._next_due_s = min(self._due_s.values())
-        return nodes, replicas
+        loops = self.loops
+        nodes, replicas = loops.ask(view, version) if view.now_s >= loops.due_s else (None, None)
+        if has_changed or view.now_s >= self._wake_s:
+            if not self._skips or view.pending.num:
+                draft = Draft(view, self._placement)
+                self._allocation.allocate(view, draft)
+                self._wake_s = draft.wake_at_s
+                if loops.due_s < draft.wake_at_s:
+                    draft.wake_at_s = loops.due_s
+                return draft.plan(nodes, replicas)
+            self._wake_s = math.inf
+        if not loops and self._wake_s == math.inf:
+            return NOTHING
+        return Plan({}, nodes or {}, min(loops.due_s, self._wake_s), replicas or {})

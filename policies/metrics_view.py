@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from policies.errors import PolicyError
 from policies.registry import nearest
@@ -38,6 +38,7 @@ SERVICE_METRICS = {
 
 
 KEEP_S = 3600.0  # samples older than that are forgotten
+_NO_SAMPLES: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=0)
 
 
 class MetricsView:
@@ -49,6 +50,7 @@ class MetricsView:
     def __init__(self, keep_s: float = KEEP_S) -> None:
         self._keep_s = keep_s
         self.is_whole = False
+        self.feed: Callable[[], None] | None = None  # adds what is there by now, before somebody looks
         self._samples: dict[str, deque[tuple[float, Mapping[str, float]]]] = {}
 
     def add(self, target: str, time_s: float, values: Mapping[str, float]) -> None:
@@ -60,15 +62,25 @@ class MetricsView:
         while len(samples) > 1 and samples[1][0] <= time_s - self._keep_s:  # the one that stood then stays
             samples.popleft()
 
+    def _kept(self, target: str) -> deque[tuple[float, Mapping[str, float]]]:
+        if self.feed is not None:
+            self.feed()
+        return self._samples.get(target) or _NO_SAMPLES
+
     def latest(self, target: str, metric: str) -> float | None:
         """The last value measured; None before the first sample."""
-        samples = self._samples.get(target)
+        samples = self._kept(target)
         return _value(samples[-1][1], metric, target) if samples else None
 
     def newest_s(self, target: str) -> float | None:
         """When the last sample was taken; None before the first."""
-        samples = self._samples.get(target)
+        samples = self._kept(target)
         return samples[-1][0] if samples else None
+
+    def interval_s(self, target: str) -> float | None:
+        """How long it was from the last sample but one to the last; None before the second."""
+        samples = self._kept(target)
+        return samples[-1][0] - samples[-2][0] if len(samples) > 1 else None
 
     def mean(self, target: str, metric: str, since_s: float) -> float | None:
         """Mean of the samples taken after `since_s` (exclusive); None if there are none."""
@@ -81,7 +93,7 @@ class MetricsView:
     def since(self, target: str, metric: str, since_s: float) -> list[tuple[float, float]]:
         """(when, value) of the samples taken after `since_s` (exclusive), oldest first."""
         found = []
-        for time_s, sample in reversed(self._samples.get(target, ())):
+        for time_s, sample in reversed(self._kept(target)):
             if time_s <= since_s:
                 break
             found.append((time_s, _value(sample, metric, target)))
@@ -96,7 +108,7 @@ class MetricsView:
             ends_s = [until_s - i * point_s for i in range(num)]
             return [self._standing(target, metric, end_s - point_s, end_s) for end_s in ends_s]
         sums, counts = [0.0] * num, [0] * num
-        for time_s, sample in reversed(self._samples.get(target, ())):
+        for time_s, sample in reversed(self._kept(target)):
             if time_s > until_s:
                 continue
             index = int((until_s - time_s) // point_s)
@@ -106,12 +118,21 @@ class MetricsView:
             counts[index] += 1
         return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
 
+    def since_within(self, target: str, metric: str, low: float, high: float) -> float | None:
+        """Since when all samples lie within the bounds, both included, as far back as is kept; None: not now."""
+        since_s = None
+        for time_s, sample in reversed(self._kept(target)):
+            if not low <= _value(sample, metric, target) <= high:
+                break
+            since_s = time_s
+        return since_s
+
     def extremes(self, target: str, metric: str, since_s: float) -> tuple[float | None, float | None]:
         """(lowest, highest) value from `since_s` on, a sample standing until the next one.
 
         (None, None) unless measuring began by then.
         """
-        samples = self._samples.get(target)
+        samples = self._kept(target)
         if not samples or samples[0][0] > since_s:
             return None, None
         values: list[float] = []
@@ -124,7 +145,7 @@ class MetricsView:
     def _standing(self, target: str, metric: str, from_s: float, to_s: float) -> float | None:
         """The time-weighted mean of what stood from one time to another; None where nothing did."""
         total, weight_s, end_s, value = 0.0, 0.0, to_s, None
-        for time_s, sample in reversed(self._samples.get(target, ())):
+        for time_s, sample in reversed(self._kept(target)):
             if time_s > to_s:
                 continue
             value = _value(sample, metric, target)

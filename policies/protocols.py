@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from policies.job import Job, Placement
 from policies.nodes import Space
 from policies.plan import Draft
+from policies.quiet import Quiet
 from policies.view import ClusterView, Target
 
 
@@ -42,7 +43,8 @@ class ScalingPolicy(Protocol):
     """How many units (nodes, replicas) a target should have. One instance scales one target and may keep state.
 
     It may say `wants_pods = True`: it looks at the replicas of a service one by one (`ServiceView.pods`). One that
-    says `joins_pools = True` is a `policies.scaling.joint.JointPolicy` too: pools that choose it alike share one.
+    says `joins_pools = True` is a `policies.scaling.joint.JointPolicy` too: pools that choose it alike share one. One
+    that is a `QuietPolicy` need not be asked while it would change nothing.
     """
 
     @property
@@ -52,6 +54,24 @@ class ScalingPolicy(Protocol):
 
     def desired(self, target: Target, view: ClusterView) -> int:
         """The wanted number of units; the controller keeps it within the target's bounds."""
+        ...
+
+
+@runtime_checkable
+class QuietPolicy(ScalingPolicy, Protocol):
+    """A scaling policy that says when it need not be asked."""
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """For how long it would change nothing, if it has just been asked and changed nothing; None: it can't say."""
+        ...
+
+
+@runtime_checkable
+class SleepyPolicy(QuietPolicy, Protocol):
+    """One that remembers when it was asked, and so has to know of the ticks that it slept through."""
+
+    def slept(self, last_tick_s: float) -> None:
+        """It was not asked at its ticks until that one: each time it would have found what it found last."""
         ...
 
 

@@ -208,7 +208,7 @@ class LiveRun:
         self._cluster.write_changes(end_s)
         self._cluster.book_unfinished()
         self._pools.close(end_s)
-        tables = {**self._recorder.close(self._pools.log), **self._monitor.close()}
+        tables = {**self._monitor.close(end_s), **self._recorder.close(self._pools.log)}
         self._write_more()
         self._journal.close()
         if waiting and not why_unfinished and self._scenario.horizon_s == math.inf:

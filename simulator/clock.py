@@ -16,6 +16,7 @@ NODE = 1
 ARRIVAL = 2
 SAMPLE = 3
 DECISION = 4
+LAST = 5
 
 
 class Call:
@@ -39,6 +40,12 @@ class Clock(Environment):
     pass_s = math.inf  # before time goes on from here, or from later on, `on_pass` is told until when nothing happens
 
     on_pass: Callable[[float], None] | None = None  # set by whoever watches; it sets `pass_s` anew, may put an event
+    is_stirred = False
+
+    def stir(self) -> None:
+        """Something may have changed that is watched: `on_pass` is called before time goes on."""
+        if self.on_pass is not None:
+            self.is_stirred, self.pass_s = True, min(self.pass_s, self._now)
 
     def stop(self) -> None:
         """Ends `run_all` after the event at hand."""
@@ -73,6 +80,7 @@ class Clock(Environment):
             if event.__class__ is Call:
                 event.run()
                 continue
+            self.stir()  # no job, but some node: who watches is to look around
             callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
             for callback in callbacks:
                 callback(event)

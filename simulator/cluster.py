@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from policies import NOTHING, ClusterView, Controller, Job, JobsView, Nodes, Placement, Plan, PlanError
@@ -60,11 +60,13 @@ class Cluster(ABC):
         self._decide_options = decide
         self._events_decide = decide == DecideOptions()
         self._may_idle = controller.idle_without_pending
+        self._loops = controller.loops
         self._record_decision = recorder.decisions.numbers.extend
         self._hold = view.nodes.hold
         self._pending = view.pending
         self._decision = Alarm(clock, self._decide, DECISION)
-        self._last_decision_s = -math.inf
+        self._has_changed = False  # since the last decision
+        self.last_decision_s = -math.inf
         self._num_submitted = 0
         self.num_idle = 0  # decisions since something last changed
         self.held_gpus = 0
@@ -78,7 +80,7 @@ class Cluster(ABC):
         self.release_drained: Callable[[], None] = _nothing  # ... and what lets them go
         self.learn: Callable[[int], None] | None = None  # from a finished job
         self.usage: Usage | None = None  # is told of all that jobs hold, where somebody measures it
-        self.on_ask: Callable[[], None] = _nothing  # before a decision
+        self.on_ask: Callable[[], None] = _nothing  # before a decision, if the clock's `pass_s` has come
         self.on_empty: Callable[[], None] = _nothing  # no job is active
         self.on_idle: Callable[[], None] = _nothing  # after a decision that leaves no job running
         self.on_tick: Callable[[], None] = _nothing  # every so many decisions
@@ -99,8 +101,13 @@ class Cluster(ABC):
                     self._change(job, *gang)  # type: ignore[arg-type]
             self._changed()
         if plan.nodes:
+            capacity_gpus = self._nodes.capacity_gpus
             for pool, count in plan.nodes.items():
                 self.scale(pool, count)
+            if self._nodes.capacity_gpus != capacity_gpus:  # jobs may have fewer GPUs now, or more
+                self._has_changed = True
+                if self._events_decide:
+                    self._decision.set(self._clock._now)
         if plan.replicas:
             for service, count in plan.replicas.items():
                 self.scale_service(service, count)
@@ -118,9 +125,10 @@ class Cluster(ABC):
 
     def request_decision(self, freed: bool = False) -> None:
         """Something changed: one decision follows, at the end of this instant or when the options allow."""
-        if self._may_idle and not self._pending.num and not self.draining:
-            return  # nothing waits, and nobody would change anything
         clock = self._clock
+        if self._may_idle and not self._pending.num and not self.draining and clock._now < self._loops.due_s:
+            return  # nothing waits, and nobody would change anything
+        self._has_changed = True
         if not self._events_decide:
             time_s = self._allowed_from(clock._now, freed)
             if time_s > clock._now:
@@ -131,6 +139,18 @@ class Cluster(ABC):
             self._decide()
         else:
             self._decision.set(clock._now)
+
+    @property
+    def version(self) -> Hashable:
+        """Another value whenever a job or a node has come, gone or changed."""
+        return (
+            *(self._num_submitted, self.num_starts, self.num_finished, self._pending.num, self.held_gpus),
+            *(self._nodes.open_mask, len(self._nodes.sizes)),
+        )
+
+    def decide_at(self, time_s: float) -> None:
+        """A decision follows at `time_s`, or before."""
+        self._decision.set(max(time_s, self._clock._now))
 
     def preempt(self, job: Job) -> None:
         """Takes a job's GPUs away, outside any decision (a node goes)."""
@@ -148,7 +168,7 @@ class Cluster(ABC):
 
     def _allowed_from(self, now_s: float, freed: bool) -> float:
         options = self._decide_options
-        time_s = max(now_s, self._last_decision_s + options.min_interval_s)
+        time_s = max(now_s, self.last_decision_s + options.min_interval_s)
         if options.interval_s and not (freed and options.on_free == "decision"):
             time_s = max(time_s, self._round_of(now_s))
         return time_s
@@ -160,10 +180,15 @@ class Cluster(ABC):
 
     def _decide(self) -> None:
         view = self.view()
-        now_s = self._last_decision_s = view.now_s
+        now_s = view.now_s
         self.num_decisions = number = self.num_decisions + 1
-        self.on_ask()
-        plan = self._controller.decide(view)
+        clock = self._clock
+        if clock.pass_s <= now_s:
+            self.on_ask()
+        self.last_decision_s = now_s
+        has_changed, self._has_changed = self._has_changed, False
+        asks_loops = now_s >= self._loops.due_s
+        plan = self._controller.decide(view, has_changed, self.version if asks_loops else None)
         self._decision.time_s = math.inf
         if plan is NOTHING:
             self.num_idle += 1
@@ -180,6 +205,8 @@ class Cluster(ABC):
                 )
             else:
                 self.num_idle += 1
+        if asks_loops or self.draining:
+            clock.stir()  # some may sleep now, and by other counts than those there are
         if self.draining:
             self.release_drained()
         if not self.held_gpus:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -14,7 +16,7 @@ from simulator.clock import SAMPLE, Call, Clock
 from simulator.cluster import Cluster
 from simulator.errors import ConfigError
 from simulator.pools import PoolSpec
-from simulator.readings import Reading, Readings
+from simulator.readings import Pools, Reading, Readings
 from simulator.records import Recorder
 from simulator.unit_samples import UnitSamples
 from simulator.usage import Usage
@@ -52,8 +54,21 @@ class MonitorOptions:
                 raise ConfigError(f"monitor.{name}={value}: a perfect monitor has none; must be 0 with monitor=perfect")
 
 
+class Watching(Protocol):
+    """Who is told of each sample when it is taken."""
+
+    @property
+    def heeds_age(self) -> bool:
+        """Whether the age of the queue matters."""
+        ...
+
+    def see(self, seen_s: float, pools: Pools) -> float:
+        """Policies will see a sample of these values at `seen_s`; returns when that brings a decision; inf: none."""
+        ...
+
+
 class Monitor:
-    """Measures every pool, into the view's metrics and the records."""
+    """Measures every pool, into the view's metrics and the records, by an event at each sample."""
 
     def __init__(
         self,
@@ -73,33 +88,65 @@ class Monitor:
         self._units = UnitSamples(cluster, self._usage, pools, recorder.folder, options.nodes, options.jobs)
         self._window = Window(options.window_s) if options.window_s else None
         self._seen: tuple[float, Reading] | None = None  # the last one of a perfect monitor
+        self._late: deque[tuple[float, Pools]] = deque()  # (when policies see it, a sample)
         self._ticks = 0
         self._call = Call(self._tick)
         self._view.metrics.is_whole = options.perfect
-        if options.perfect:
-            cluster.on_ask = self._look
-        else:
-            clock.call_at(0.0, self._call, SAMPLE)
-        if options.perfect or options.window_s:
-            clock.on_pass, clock.pass_s = self._pass, 0.0
+        self.watch: Watching | None = None  # who wants to know of each sample
+        self._begin()
 
-    def close(self) -> dict[str, pa.Table]:
-        """Ends the tables that are its own; see `UnitSamples.close`."""
+    def _begin(self) -> None:
+        if not self._options.perfect:
+            self._clock.call_at(0.0, self._call, SAMPLE)
+
+    def close(self, end_s: float) -> dict[str, pa.Table]:
+        """The run is over; the tables that are its own, see `UnitSamples.close`."""
         return self._units.close()
+
+    def on_their_way(self) -> Iterable[Pools]:
+        """Samples that have been taken, and that policies don't see yet: all of them, or what they lie between."""
+        while self._late and self._late[0][0] <= self._clock._now:
+            self._late.popleft()
+        return [pools for _, pools in self._late]
+
+    # ---- time
+    def catch_up(self, until_s: float) -> float:
+        """Time goes on to `until_s`, and what is now holds until then; returns before what time to tell it again."""
+        if self._window:
+            self._window.add(self._clock.now, self._readings.now())
+        if self._options.perfect and (self._seen is None or self._seen[1] != self._readings.now()):
+            self._look()
+        return self._told_again_s(until_s)
+
+    def look(self) -> float:
+        """A decision is about to be made; returns before what time to tell it again."""
+        if self._options.perfect:
+            self._look()
+        return self._told_again_s(self._clock.now)
+
+    def _told_again_s(self, next_s: float) -> float:
+        return next_s if self._window or self._options.perfect else math.inf
 
     def _tick(self) -> None:
         now_s, delay_s = self._clock.now, self._options.delay_s
-        for index, (name, values) in enumerate(self._sample(self._cluster.view()).items()):
+        samples = self._sample(self._cluster.view())
+        for index, (name, values) in enumerate(samples.items()):
             self._record(now_s, index, values)
             if delay_s:
                 delivery = partial(self._view.metrics.add, name, now_s, values)
                 self._clock.call_at(now_s + delay_s, Call(delivery), SAMPLE)
             else:
                 self._view.metrics.add(name, now_s, values)
+        if self.watch is not None:
+            pools = tuple(tuple(values.values()) for values in samples.values())
+            self.watch.see(now_s + delay_s, pools)
+            if delay_s:
+                self._late.append((now_s + delay_s, pools))
         self._units.take(now_s)
         self._ticks += 1  # a product, not a running sum: no drift
         self._clock.call_at(self._ticks * self._options.interval_s, self._call, SAMPLE)
 
+    # ---- samples
     def _sample(self, view: ClusterView) -> dict[str, dict[str, float]]:
         """What is measured of each pool, by metric."""
         reading = self._readings.now()
@@ -112,14 +159,8 @@ class Monitor:
 
     def _record(self, time_s: float, pool: int, values: Mapping[str, float]) -> None:
         self._recorder.metrics.numbers.extend((time_s, pool, *values.values()))
-
-    def _pass(self, until_s: float) -> None:
-        """Time goes on to `until_s`: what is now has held since this moment."""
-        if self._window:
-            self._window.add(self._clock.now, self._readings.now())
-        if self._options.perfect and (self._seen is None or self._seen[1] != self._readings.now()):
-            self._look()
-        self._clock.pass_s = until_s
+        if self._recorder.metrics.is_full:
+            self._recorder.metrics.flush()
 
     def _look(self) -> None:
         """Of a perfect monitor: adds how it is, unless that is known."""

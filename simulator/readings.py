@@ -16,13 +16,16 @@ AGE = list(METRICS).index("queue_age_s")
 _PER_NODE = ("cpus_per_node", "memory_gib_per_node", "network_gib_per_s")
 
 
+Pools = tuple[tuple[float, ...], ...]  # of each pool, its values in the order of METRICS
+
+
 class Reading(NamedTuple):
     """What holds from some moment on, until something changes."""
 
-    pools: tuple[tuple[float, ...], ...]  # of each pool, in the order of METRICS; the queue's age is left 0 ...
+    pools: Pools  # the age of the queue is left 0 ...
     head_s: float  # ... for it grows: since when the oldest job has waited; nan: none waits
 
-    def at(self, time_s: float) -> tuple[tuple[float, ...], ...]:
+    def at(self, time_s: float) -> Pools:
         """The values of each pool at a time."""
         if self.head_s != self.head_s:
             return self.pools
@@ -63,7 +66,7 @@ class Readings:
             self._last = Reading(self._read(queue), head.submit_s if head else math.nan)
         return self._last
 
-    def _read(self, queue: tuple[float, float, float]) -> tuple[tuple[float, ...], ...]:
+    def _read(self, queue: tuple[float, float, float]) -> Pools:
         usage, held = self._usage, self._cluster.held_gpus
         nodes = [view.num_ready + view.num_draining for view in self._views]
         if len(nodes) == 1:
@@ -76,7 +79,7 @@ class Readings:
             )
         return self._read_pooled(nodes, queue)
 
-    def _read_pooled(self, nodes: Sequence[int], queue: tuple[float, float, float]) -> tuple[tuple[float, ...], ...]:
+    def _read_pooled(self, nodes: Sequence[int], queue: tuple[float, float, float]) -> Pools:
         """Where jobs have no nodes: a pool holds its share of all that is held, and uses what all do on average."""
         view = self._cluster.view()
         held, used = self._usage.in_all()

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from policies import AllocationPolicy, ClusterView, Controller, JobsView, Nodes, PlacementPolicy, ScalingPolicy
+from policies.loops import Loops
 from simulator.arrivals import Arrivals
-from simulator.clock import Clock
+from simulator.clock import LAST, Alarm, Clock
 from simulator.cluster import TICK, DecideOptions
 from simulator.errors import ConfigError, SimulationError
 from simulator.future import reveal
@@ -24,6 +25,7 @@ from simulator.monitor import Monitor, MonitorOptions
 from simulator.overheads import Overheads
 from simulator.pools import NodePools, PoolSpec
 from simulator.progress import SimJob
+from simulator.quiet_monitor import QuietMonitor
 from simulator.records import Recorder
 from simulator.run import UNFINISHED, Run
 from simulator.serving.buying import NODES
@@ -31,6 +33,7 @@ from simulator.serving.services import ServicePlan, Services, views_of, with_rep
 from simulator.simulated_cluster import SimulatedCluster
 from simulator.speeds import Speeds
 from simulator.summary import write_json
+from simulator.watch import Watch
 from workloads import JobTable, Linear, StepTimeModel
 from workloads.estimates import make_estimator
 from workloads.options import nearest
@@ -56,7 +59,9 @@ class Scenario:
         scaling: by the name of a pool or a service.
         oversized: what becomes of jobs that the cluster can never hold: `reject` them up front, or `error`.
         horizon_s: ends the run then; jobs still there are unfinished.
-        starve_after_s: ends a run in which jobs wait, none runs, none is to come, and nothing has changed so long.
+        starve_after_s: ends a run in which jobs wait, none runs, none is to come, and none has started so long.
+        skip_quiet: loops and monitoring cost nothing while nothing changes; False has each of their ticks be an event,
+            to the same end.
     """
 
     jobs: JobTable
@@ -77,6 +82,7 @@ class Scenario:
     horizon_s: float = math.inf
     starve_after_s: float = 7 * 86400.0
     max_idle_moves: int = 100
+    skip_quiet: bool = True
 
     def __post_init__(self) -> None:
         names = [pool.name for pool in self.pools]
@@ -214,7 +220,8 @@ class Simulation:
         self._speeds = Speeds(scenario.step_time, max(pool.gpus_per_node for pool in scenario.pools))
         policies = (scenario.allocation, scenario.placement, scenario.scaling)
         policies = copy.deepcopy(policies)  # what they remember ends with the run
-        controller = Controller(*policies)
+        skips_quiet = scenario.skip_quiet and scenario.decide == DecideOptions() and not scenario.monitor.perfect
+        controller = Controller(*policies, skips_quiet=skips_quiet)
         kept = jobs.take(np.setdiff1d(np.arange(len(jobs)), rejected)) if rejected.size else jobs
         reveal(
             policies[2], view, scenario.services, kept, scenario.training_pool, scenario.horizon_s,
@@ -246,14 +253,26 @@ class Simulation:
         )
         if self._arrivals.learns:
             self._cluster.learn = self._learn
-        self._monitor: Monitor | None = None
-        options = scenario.monitor
-        if options.nodes or options.jobs or any(policy.period_s < math.inf for policy in scenario.scaling.values()):
-            self._monitor = Monitor(self._clock, self._cluster, table, specs, self._recorder, options)
+        self._periods_s = [policy.period_s for policy in scenario.scaling.values() if policy.period_s < math.inf]
+        self._monitor = self._make_monitor(table, controller.loops)
         self._quiet_since_s = self._changed_s = 0.0
+        self._hopeless: tuple[float, tuple[int, int, int]] | None = None  # since when, and what there was by then
+        self._hopeless_alarm = Alarm(self._clock, self._give_up, LAST)
         self._passed, self._least_left_s, self._starts = (0, 0, 0), math.inf, 0  # at the last tick that saw progress
         self._quiet_state = (0, 0, 0, 0)
         self._why_unfinished = ""
+
+    def _make_monitor(self, table: JobTable, loops: Loops) -> Monitor | None:
+        """Monitoring, where anybody wants it: by events, unless it is plain and quiet time may be skipped."""
+        scenario, options = self._scenario, self._scenario.monitor
+        if not (self._periods_s or options.nodes or options.jobs):
+            return None
+        is_plain = options == MonitorOptions(options.interval_s, options.delay_s) and not scenario.services
+        cls = QuietMonitor if scenario.skip_quiet and is_plain else Monitor
+        specs = {pool.name: pool for pool in scenario.pools}
+        monitor = cls(self._clock, self._cluster, table, specs, self._recorder, options)
+        Watch(self._clock, self._cluster, loops, monitor, list(specs))
+        return monitor
 
     def stop(self, why: str) -> None:
         """Ends the run after the event at hand and marks it unfinished; safe from a signal handler."""
@@ -282,9 +301,8 @@ class Simulation:
         starving = [job.job_id for job in self._view.pending if not job.is_replica]
         self._cluster.book_unfinished()
         self._pools.close(end_s)
-        tables = {**self._recorder.close(self._pools.log), **self._services.close(end_s)}
-        if self._monitor:
-            tables |= self._monitor.close()
+        tables = self._monitor.close(end_s) if self._monitor else {}
+        tables |= {**self._recorder.close(self._pools.log), **self._services.close(end_s)}
         if starving and not why_unfinished and self._scenario.horizon_s == math.inf:
             shown = ", ".join(starving[:5]) + (", ..." if len(starving) > 5 else "")
             self._notes.append(
@@ -332,11 +350,40 @@ class Simulation:
     def _on_idle(self) -> None:
         """No job runs: are those that wait waiting for ever?"""
         cluster, now_s = self._cluster, self._clock._now
-        is_over = self._arrivals.is_over and not self._services.are_streaming
-        if not cluster.num_idle or not is_over or self._pools.num_starting:
-            self._quiet_since_s = now_s
-        elif now_s - self._quiet_since_s > self._scenario.starve_after_s or cluster.num_idle > _MAX_IDLE_DECISIONS:
+        if not self._arrivals.is_over or self._services.are_streaming:
+            self._hopeless = None
+            return
+        if self._hopeless is None or self._hopeless[1] != self._so_far:
+            self._hopeless = now_s, self._so_far
+            if self._periods_s:  # it may be long until anybody looks again: loops may sleep
+                self._hopeless_alarm.set(now_s + self._patience_s)
+        elif self._periods_s or self._pools.num_starting:
+            return
+        elif now_s - self._hopeless[0] > self._patience_s or cluster.num_idle > _MAX_IDLE_DECISIONS:
             self._clock.stop()
+
+    @property
+    def _so_far(self) -> tuple[int, int, int]:
+        """What has become of jobs; that nodes come and go helps nobody as long as this stays."""
+        return self._cluster.num_starts, self._cluster.num_finished, self._arrivals.num_submitted
+
+    @property
+    def _patience_s(self) -> float:
+        """How long nothing may happen while jobs wait; with loops there is an end to it in any case."""
+        most_s = _MAX_IDLE_DECISIONS * min(self._periods_s, default=math.inf)
+        return min(self._scenario.starve_after_s, most_s)
+
+    def _give_up(self) -> None:
+        """Ends the run if nothing has happened meanwhile; how often loops were asked doesn't matter."""
+        if self._hopeless is None or self._cluster.held_gpus or self._hopeless[1] != self._so_far:
+            return
+        now_s, end_s = self._clock._now, self._hopeless[0] + self._patience_s
+        if now_s < end_s or self._pools.num_starting:
+            self._hopeless_alarm.set(end_s if now_s < end_s else now_s + self._patience_s)
+            return
+        if self._monitor:
+            self._monitor.look()
+        self._clock.stop()
 
     def _on_tick(self) -> None:
         cluster, now_s = self._cluster, self._clock._now

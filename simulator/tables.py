@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,22 @@ class RowWriter:
     def flush(self) -> None:
         """Turns the rows so far into a batch."""
         if self.numbers:
-            batch = pa.RecordBatch.from_arrays(self._columns(), schema=self._schema)
-            if self._writer:
-                self._writer.write_batch(batch)
-            else:
-                self._batches.append(batch)
+            self._keep(pa.RecordBatch.from_arrays(self._columns(), schema=self._schema))
+
+    def _keep(self, batch: pa.RecordBatch) -> None:
+        if self._writer:
+            self._writer.write_batch(batch)
+        else:
+            self._batches.append(batch)
+
+    def write(self, columns: Sequence[np.ndarray]) -> None:
+        """Many rows at once, as columns, behind those there are."""
+        self.flush()
+        arrays = [
+            pa.array(column.astype(field.type.to_pandas_dtype(), copy=False))
+            for column, field in zip(columns, self._fields, strict=True)
+        ]
+        self._keep(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
 
     def close(self) -> pa.Table | None:
         """Ends the file; the table where there is none."""

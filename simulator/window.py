@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from simulator.readings import AGE, Reading
+from simulator.readings import AGE, Pools, Reading
 
 
 class Window:
@@ -27,7 +27,7 @@ class Window:
         if not readings or readings[-1][1] != reading:
             readings.append((since_s, reading))
 
-    def mean(self, at_s: float) -> tuple[tuple[float, ...], ...]:
+    def mean(self, at_s: float) -> Pools:
         """The values of each pool over the window that ends at `at_s`; time doesn't go back."""
         readings, begin_s = self._readings, at_s - self._window_s
         while len(readings) > 1 and readings[1][0] <= begin_s:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from policies.metrics_view import KEEP_S
+from policies.quiet import Quiet, just_before
 from policies.scaling.load import as_average
 from policies.scaling.options import require
 from policies.view import ClusterView, Target
 
+MARGIN = 1e-9
 Points = Sequence[float | None]  # newest first; None where nothing was measured
 
 
@@ -32,6 +36,64 @@ def averages(target: Target, metric: str, points: Points) -> Points:
 def is_on(points: Points, num: int, breaches: Callable[[float], bool]) -> bool:
     """Whether the newest `num` points all breach; a missing one does not."""
     return all(value is not None and breaches(value) for value in points[:num])
+
+
+@dataclass(frozen=True)
+class Side:
+    """One alarm, as far as it can do anything at all."""
+
+    num: int  # points in a row
+    bound: float  # the last value that does not breach, nearly
+    breaches: Callable[[float], bool]
+    rested_s: float = -math.inf  # nothing follows from it before
+    turn_s: float = -math.inf  # something else follows from it from then on
+
+
+def quiet_alarms(
+    target: Target, view: ClusterView, metric: str, point_s: float, late_s: float, out: Side | None, back: Side | None
+) -> Quiet:
+    """For how long nothing follows from two alarms, one above and one below; None: that one can do nothing.
+
+    As long as samples lie between their bounds, if the newest point and all samples since do; else until so many points
+    can have come that one is on.
+    """
+    num = max([1, *(side.num for side in (out, back) if side)])
+    points = data_points(target, view, metric, point_s, num, late_s)
+    band = (-math.inf if back is None else back.bound, math.inf if out is None else out.bound)
+    begun_s = view.now_s // point_s * point_s
+    newest = [value for _, value in view.metrics.since(target.name, metric, begun_s)]
+    newest += [points[0]] if points and points[0] is not None else []
+    if all(band[0] <= value <= band[1] for value in newest):
+        return Quiet(bands={metric: band})
+    newest_s = view.metrics.newest_s(target.name)
+    assert newest_s is not None
+    num_open = max(math.ceil((begun_s - newest_s) / point_s), 0)  # points that are over, and may still get samples
+    until_s = math.inf
+    for side in filter(None, (out, back)):
+        if num_open:
+            num_on = num_open + 1 + _num_on(points[1:], side)
+        else:
+            num_on = _num_on(points, side)
+        ready_s = begun_s + max(side.num - num_on, 0) * point_s
+        if num_on >= side.num and view.now_s >= side.rested_s and not num_open:
+            ready_s = begun_s + point_s  # it is on, to no effect: so it is until there is another point, ...
+            if side.turn_s > view.now_s:
+                ready_s = min(ready_s, side.turn_s)  # ... or it means something else
+        until_s = min(until_s, max(ready_s, side.rested_s))
+    return Quiet(just_before(until_s))
+
+
+def _num_on(points: Points, side: Side) -> int:
+    """How many of the first points breach."""
+    num = 0
+    while num < len(points) and (value := points[num]) is not None and side.breaches(value):
+        num += 1
+    return num
+
+
+def inside(bound: float, margin: float) -> float:
+    """A bound moved by a share of itself: means of samples that keep to it keep to the bound, whatever the rounding."""
+    return bound + margin * max(1.0, abs(bound)) if bound else bound
 
 
 def require_points(policy: str, points_out: int, points_in: int, point_s: float, late_s: float) -> None:

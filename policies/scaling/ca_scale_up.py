@@ -142,6 +142,10 @@ class Backoff:
     def succeed(self) -> None:
         self._duration_s, self._until_s = 0.0, -math.inf
 
+    @property
+    def until_s(self) -> float:
+        return self._until_s
+
     def is_on(self, now_s: float) -> bool:
         return self._until_s > now_s
 
@@ -169,6 +173,11 @@ class Orders:
             taken = min(gone, count)
             gone -= taken
             self._open[:1] = [(ordered_s, count - taken)] if count > taken else []
+
+    @property
+    def oldest_s(self) -> float:
+        """When the oldest was asked for; inf: there is none."""
+        return min((ordered_s for ordered_s, _ in self._open), default=math.inf)
 
     def overdue(self, now_s: float, within_s: float) -> int:
         """Forgets those that have been on their way for longer, and says how many."""

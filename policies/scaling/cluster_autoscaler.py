@@ -12,6 +12,7 @@ import numpy as np
 
 from policies.errors import PolicyError
 from policies.nodes import NodeSize
+from policies.quiet import Quiet, next_of
 from policies.registry import nearest, register
 from policies.scaling.ca_scale_down import UnneededTimes, cropped, in_cooldown, unneeded
 from policies.scaling.ca_scale_up import (
@@ -100,6 +101,7 @@ class ClusterAutoscaler:
     _rng: np.random.Generator = field(init=False, repr=False, compare=False)
     _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
+    _acts: bool = field(default=False, init=False, repr=False, compare=False)  # did so when last asked
 
     def __post_init__(self) -> None:
         for name in self.expander:
@@ -134,7 +136,30 @@ class ClusterAutoscaler:
             self._groups[option.group.name].orders.add(now_s, option.num_nodes)
         elif self.scale_down:
             self._shrink(now_s, seen, pools, counts, waits)
-        return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+        wanted = {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+        self._acts = any(wanted[pool.name] != pool.num_units for pool in pools)
+        return wanted
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        return self.rests(view, [a_pool("cluster_autoscaler", target)])
+
+    def rests(self, view: ClusterView, pools: Sequence[PoolView]) -> Quiet | None:
+        """Until a job, a node or the time of one of its timers comes."""
+        seen, since_s = self._seen, self._times.since_s
+        is_settled = seen and (not self.scale_down or (seen.unneeded and seen.unneeded[0] == since_s.keys()))
+        if self._acts or not seen or not is_settled:
+            return None
+        timers_s = [
+            *(seen.oldest_s[0] + self.new_pod_s, seen.oldest_s[1] + self.new_gpu_pod_s),
+            *(self._added_s + self.delay_after_add_s, self._deleted_s + self.delay_after_delete_s),
+            *(each + self.unneeded_s for each in since_s.values()),
+            *(group.orders.oldest_s + self.max_provision_s for group in self._groups.values()),
+            *(group.backoff.until_s for group in self._groups.values()),
+        ]
+        return Quiet(next_of(timers_s, view.now_s), by_jobs=True)
+
+    def slept(self, last_tick_s: float) -> None:
+        """What it remembers does not depend on how often it was asked."""
 
     def _look(self, view: ClusterView, pools: Sequence[PoolView]) -> _Seen:
         """Packs what waits into what is there, unless nothing has changed since that was done."""

@@ -146,6 +146,18 @@ class Normalizer:
         """Notes what is set."""
         self._changes.add(now_s, replicas - current)
 
+    def quiet_until_s(self, current: int, wanted: int, fewest: int, most: int) -> float:
+        """Until when what is set stays as it is, if metrics go on asking for `wanted`; -inf: that is not known."""
+        if wanted == current or (wanted > current == most) or (wanted < current == fewest):
+            return math.inf
+        if self._behavior is None and wanted < current:
+            return self._recommended.last_s(current) + self._stabilization_s
+        return -math.inf
+
+    def slept(self, last_tick_s: float) -> None:
+        """The last number was recommended at each tick until then."""
+        self._recommended.extend(last_tick_s)
+
     def normalized(self, now_s: float, current: int, wanted: int, fewest: int, most: int) -> int:
         """What of `wanted` can be had now."""
         behavior, recommended = self._behavior, self._recommended

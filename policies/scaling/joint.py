@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from policies.errors import PolicyError
 from policies.protocols import ScalingPolicy
+from policies.quiet import Quiet
 from policies.view import ClusterView, PoolView, Target
 
 
@@ -26,6 +27,19 @@ class JointPolicy(Protocol):
 
     def decide(self, view: ClusterView, pools: Sequence[PoolView]) -> dict[str, int]:
         """How many nodes each of these pools should have, by name."""
+        ...
+
+
+@runtime_checkable
+class RestingPolicy(JointPolicy, Protocol):
+    """One that need not be asked while it would change nothing; see `policies.quiet`."""
+
+    def rests(self, view: ClusterView, pools: Sequence[PoolView]) -> Quiet | None:
+        """For how long it would change no pool, if it has just been asked and changed none; None: it can't say."""
+        ...
+
+    def slept(self, last_tick_s: float) -> None:
+        """It was not asked at its ticks until then; may be told twice."""
         ...
 
 
@@ -53,6 +67,17 @@ class Member:
             shared.answers = shared.policy.decide(view, [view.pools[name] for name in shared.pools])
             shared.decided_s = view.now_s
         return shared.answers.pop(target.name)
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        policy = self.shared.policy
+        if not isinstance(policy, RestingPolicy):
+            return None
+        return policy.rests(view, [view.pools[name] for name in self.shared.pools])
+
+    def slept(self, last_tick_s: float) -> None:
+        policy = self.shared.policy
+        if isinstance(policy, RestingPolicy):
+            policy.slept(last_tick_s)
 
 
 def jointly(policy: JointPolicy, pools: Iterable[str]) -> dict[str, ScalingPolicy]:

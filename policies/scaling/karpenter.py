@@ -9,12 +9,14 @@ from itertools import chain
 from typing import ClassVar
 
 from policies.errors import PolicyError
+from policies.quiet import Quiet, next_of
 from policies.registry import register
 from policies.scaling.joint import a_pool
 from policies.scaling.karpenter_disruption import Cluster, Command, budget, consolidation, emptiness, first_command
 from policies.scaling.karpenter_scheduling import Batch, InstanceType, launched, schedule
 from policies.scaling.options import bounded, bounds, require, require_bounds
 from policies.scaling.packing import Room, Waiting, coming, node_size, rooms_of, state_of
+from policies.ticks import after_turns
 from policies.view import ClusterView, PoolView, Target
 
 CONSOLIDATION = ("WhenEmptyOrUnderutilized", "WhenEmpty")
@@ -77,6 +79,8 @@ class Karpenter:
     _replacing: _Replacing | None = field(default=None, init=False, repr=False, compare=False)
     _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
+    _asked_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _acts: bool = field(default=False, init=False, repr=False, compare=False)  # did so when last asked
     _changed: dict[int, tuple[tuple[int, ...], float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # node -> (its jobs, since when)
@@ -105,7 +109,31 @@ class Karpenter:
             for name, more in seen.launches.items():
                 counts[name] += more
         self._disrupt(view.now_s, pools, seen, counts)
-        return {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+        self._asked_s = view.now_s
+        wanted = {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units) for pool in pools}
+        self._acts = any(wanted[pool.name] != pool.num_units for pool in pools)
+        return wanted
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        return self.rests(view, [a_pool("karpenter", target)])
+
+    def rests(self, view: ClusterView, pools: Sequence[PoolView]) -> Quiet | None:
+        """Until a job or a node comes, goes or changes, a batch is over, or nodes may be there to disrupt."""
+        seen = self._seen
+        if self._acts or seen is None or self._replacing:
+            return None
+        timers_s = [self._batch.over_s(seen.cluster.waiting), self._proposal[0] if self._proposal else math.inf]
+        candidates = self._candidates(view.now_s, seen)
+        if seen.nothing_for == [room.index for room in candidates]:
+            timers_s += [since_s + self.consolidate_after_s for _, since_s in self._changed.values()]
+        else:
+            timers_s.append(self._disrupt_s)
+        return Quiet(next_of(timers_s, view.now_s), by_jobs=True)
+
+    def slept(self, last_tick_s: float) -> None:
+        """Disruption was due now and then, and found nothing."""
+        if not self._proposal:
+            self._disrupt_s = after_turns(self._asked_s, self.period_s, self._disrupt_s, self.disruption_s, last_tick_s)
 
     def _look(self, view: ClusterView, pools: Sequence[PoolView]) -> _Seen:
         """Packs what waits, unless nothing has changed since that was done."""

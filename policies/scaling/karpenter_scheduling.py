@@ -5,6 +5,7 @@ Source: Karpenter's provisioner, as of autumn 2026.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -110,6 +111,15 @@ class Batch:
     _first_s: float | None = field(default=None, init=False)  # when the first of this batch came
     _newest_s: float | None = field(default=None, init=False)  # the last one; None: there is none
     _tried_s: float = field(default=0.0, init=False)
+
+    def over_s(self, pods: Sequence[Pod]) -> float:
+        """When it is over, if nothing comes or goes; inf: nothing waits."""
+        if not pods:
+            return math.inf
+        if self._newest_s is None:
+            return self._tried_s + self.retry_s
+        assert self._first_s is not None
+        return min(self._newest_s + self.idle_s, self._first_s + self.max_s)
 
     def is_over(self, now_s: float, pods: Sequence[Pod]) -> bool:
         """Whether to provision now for these pods, all that wait; of the same list only the time is looked at."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from policies.quiet import Band, Quiet, alike, just_before
 from policies.registry import register
 from policies.scaling.hpa_behavior import STABILIZATION_S, Behavior, Normalizer
 from policies.scaling.hpa_ratio import (
@@ -95,6 +97,10 @@ class KubernetesHpa:
     period_s: float = 15.0
     _normalizer: Normalizer = field(init=False, repr=False, compare=False)
     _tolerance: Tolerance = field(init=False, repr=False, compare=False)
+    _recommends: bool = field(default=True, init=False, repr=False, compare=False)  # it did when last asked
+    _bands: dict[tuple[MetricSpec, int, int, int | None], Band] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # (metric, units, draining ones, what it asks for) -> values that ask for it
 
     def __post_init__(self) -> None:
         self.metrics = [made(MetricSpec, each, f"kubernetes_hpa: metrics[{i}]") for i, each in enumerate(self.metrics)]
@@ -129,7 +135,8 @@ class KubernetesHpa:
         current, now_s = target.num_units, view.now_s
         fewest, most = bounds(target, self.min_units, self.max_units)
         self._normalizer.start(now_s, current)
-        if not current and fewest:
+        self._recommends = bool(current or not fewest)
+        if not self._recommends:
             return current
         if not fewest <= current <= most:
             replicas = min(max(current, fewest), most)
@@ -141,6 +148,35 @@ class KubernetesHpa:
         self._normalizer.set(now_s, current, replicas)
         return replicas
 
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """Of a pool none of whose nodes is on its way: as long as each metric asks for what it asks for now, and what
+        was recommended before holds; see `Normalizer.quiet_until_s`."""
+        current = target.num_units
+        fewest, most = bounds(target, self.min_units, self.max_units)
+        if not current and fewest:
+            return Quiet()  # it is off
+        if isinstance(target, ServiceView) or target.num_starting or self.stale_s < math.inf:
+            return None
+        values = [self._measured(spec, target, view) for spec in self.metrics]
+        if None in values:
+            return None
+        wishes = [self._wish(spec, target, view) for spec in self.metrics]
+        wanted = combined(current, wishes)
+        if wanted is None:
+            return None
+        promise: Quiet | None = Quiet(just_before(self._normalizer.quiet_until_s(current, wanted, fewest, most)))
+        for spec, value, wish in zip(self.metrics, values, wishes, strict=True):
+            key = spec, current, target.num_draining, wish
+            if key not in self._bands:
+                assert value is not None
+                self._bands[key] = alike(partial(self._wish_at, spec, target), value)
+            promise = promise and promise.but(Quiet(bands={spec.metric: self._bands[key]}))
+        return promise
+
+    def slept(self, last_tick_s: float) -> None:
+        if self._recommends:
+            self._normalizer.slept(last_tick_s)
+
     def _wish(self, spec: MetricSpec, target: Target, view: ClusterView) -> int | None:
         """The replicas that one metric asks for; None where it is invalid."""
         if not spec.is_outside:
@@ -149,11 +185,25 @@ class KubernetesHpa:
             goal = int(spec.target) if is_utilization else milli(spec.target)
             return by_pods(target.num_units, ready, unready, missing, goal, is_utilization, self._tolerance)
         value = self._measured(spec, target, view)
-        if value is None:
-            return None
+        return None if value is None else self._wish_at(spec, target, value)
+
+    def _wish_at(self, spec: MetricSpec, target: Target, value: float) -> int | None:
+        """The same of a value, all units being ready where the metric is theirs."""
+        if not spec.is_outside:
+            is_utilization = spec.target_type == "Utilization"
+            goal = int(spec.target) if is_utilization else milli(spec.target)
+            ready = self._average(spec, target, value)
+            return by_pods(target.num_units, ready, Usage(), Usage(), goal, is_utilization, self._tolerance)
         if spec.target_type == "AverageValue":
             return by_average_value(target.num_units, milli(value), milli(spec.target), self._tolerance)
         return by_value(target.num_units, target.num_ready, milli(value), milli(spec.target), self._tolerance)
+
+    def _average(self, spec: MetricSpec, target: Target, value: float) -> Usage:
+        """All that are ready, each at the average."""
+        if spec.metric in TOTALS:
+            value /= max(units_measured(target), 1)
+        num = target.num_ready
+        return Usage(num, milli(value * num), 1000 * num)
 
     def newest(self, metric: str, target: Target, view: ClusterView) -> float | None:
         """The last value measured; None where there is none, it is too old, or not a number."""
@@ -183,6 +233,4 @@ class KubernetesHpa:
         starting = Usage(target.num_starting, 0, 1000 * target.num_starting)
         if value is None:
             return Usage(), starting, Usage(num, 0, 1000 * num)
-        if spec.metric in TOTALS:
-            value /= max(units_measured(target), 1)
-        return Usage(num, milli(value * num), 1000 * num), starting, Usage()
+        return self._average(spec, target, value), starting, Usage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from policies.errors import PolicyError
+from policies.quiet import Quiet, just_before
 from policies.registry import register
 from policies.scaling.foresight import DEMAND, capacity_of_unit, decided, lead_of, units_of
 from policies.scaling.options import bounded, require, require_bounds
@@ -112,6 +114,14 @@ class Oracle:
         later = units_of(self._most(come_s, come_s + self.period_s), per_unit)
         until_then = units_of(self._most(view.now_s, come_s), per_unit)
         return bounded(decided(target.num_units, later, until_then), target, self.min_units, self.max_units)
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """As long as the load stays as it is from now until all that could be ordered meanwhile is there."""
+        end_s = lead_of(target, self.lead_s) + self.period_s
+        now = bisect_right(self._times_s, view.now_s)
+        if now != bisect_right(self._times_s, view.now_s + end_s):
+            return None
+        return Quiet(just_before(self._times_s[now] - end_s) if now < len(self._times_s) else math.inf)
 
     def _most(self, from_s: float, to_s: float) -> float:
         """The largest load from one time to another, the end excluded unless they are one."""

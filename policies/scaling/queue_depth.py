@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from policies.metrics_view import KEEP_S
+from policies.quiet import Quiet, just_before
 from policies.registry import register
 from policies.scaling.load import ceil, units_measured
 from policies.scaling.options import bounded, require, require_bounds, require_metric
 from policies.scaling.recent import Recent
 from policies.view import ClusterView, PoolView, Target
+
+_CLEARLY = 1e-4  # how far above a whole number of units what needs one more is, beyond any doubt of rounding
 
 
 @register("scaling", "queue_depth")
@@ -57,10 +61,42 @@ class QueueDepth:
                 wanted = min(max([wanted, *before]), target.num_units)
         return bounded(wanted, target, self.min_units, self.max_units)
 
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """As long as samples call for one and the same number, as all of the window do, and the delay lasts."""
+        name, since_s = target.name, view.now_s - self.window_s
+        waiting = {value for _, value in view.metrics.since(name, self.metric, since_s)}
+        if len(waiting) != 1:
+            return None
+        (queue,) = waiting
+        bands = {self.metric: (queue, queue)}
+        wanted, units = self._wanted.newest, units_measured(target)
+        if self.counts_busy and units:
+            busy = wanted - queue / self.per_unit  # rounded up from
+            share = (busy - 1.0 + _CLEARLY) / units, busy / units
+            shares = [value for _, value in view.metrics.since(name, _share_of(target), since_s)]
+            if _share_of(target) == self.metric or min(shares) < share[0] or max(shares) > share[1]:
+                return None
+            bands[_share_of(target)] = share
+        count, until_s = target.num_units, math.inf
+        if bounded(wanted, target, self.min_units, self.max_units) < count:
+            until_s = self._wanted.last_s(count) + self.delay_in_s
+        newest_s, interval_s = view.metrics.newest_s(name), view.metrics.interval_s(name)
+        assert newest_s is not None
+        if interval_s is None or view.now_s - newest_s + interval_s > self.window_s:  # the window may be empty soon
+            until_s = min(until_s, newest_s + self.window_s)
+        return Quiet(just_before(until_s), bands)
+
+    def slept(self, last_tick_s: float) -> None:
+        self._wanted.extend(last_tick_s)
+
     def _busy(self, target: Target, view: ClusterView) -> float:
         """How many units serve, as measured over the window."""
         if not self.counts_busy:
             return 0.0
-        metric = "gpu_allocation_frac" if isinstance(target, PoolView) else "gpu_utilisation_frac"
-        share = view.metrics.mean(target.name, metric, view.now_s - self.window_s)
+        share = view.metrics.mean(target.name, _share_of(target), view.now_s - self.window_s)
         return (share or 0.0) * units_measured(target)
+
+
+def _share_of(target: Target) -> str:
+    """The metric that says how much of a target serves."""
+    return "gpu_allocation_frac" if isinstance(target, PoolView) else "gpu_utilisation_frac"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+from policies.quiet import Quiet, next_of
 from policies.registry import register
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
@@ -79,6 +80,11 @@ class RayAutoscaler:
         launched = min(missing, launch_limit(self.upscaling_speed, pool.num_ready))
         spare = len(self._idle(view.now_s, idle_nodes) & spare_nodes)
         return bounded(count + launched - spare, pool, self.min_units, self.max_units)
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """Until a job or a node comes, goes or changes, or a node has been idle for long enough."""
+        timers_s = [since_s + self.idle_timeout_s for since_s in self._idle_since_s.values()]
+        return Quiet(next_of(timers_s, view.now_s), by_jobs=True)
 
     def _look(self, view: ClusterView, pool: PoolView) -> tuple[set[int], set[int], int]:
         """(nodes that nothing runs on, those of them that nothing that waits fits on, how many more it takes)."""

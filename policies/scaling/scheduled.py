@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from policies.protocols import ClairvoyantPolicy, ScalingPolicy
+from policies.protocols import ClairvoyantPolicy, QuietPolicy, ScalingPolicy, SleepyPolicy
+from policies.quiet import Quiet, just_before
 from policies.registry import register, registry
 from policies.scaling.options import bounded, made, require
 from policies.view import ClusterView, Target
@@ -47,6 +48,7 @@ class Scheduled:
     period_s: float = 60.0
     _inner: ScalingPolicy | None = field(default=None, init=False, repr=False, compare=False)
     _asked_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _wished: int = field(default=0, init=False, repr=False, compare=False)  # by the other policy, last time
     _set: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -90,9 +92,31 @@ class Scheduled:
             units = action.units if action.units is not None else units
             self._set |= {name: value for name in _SETTINGS[1:] if (value := getattr(action, name)) is not None}
         self._asked_s = view.now_s
-        wanted = self._inner.desired(target, view) if self._inner else target.num_units
+        wanted = self._wished = self._inner.desired(target, view) if self._inner else target.num_units
         least, most = self._set.get("min_units", 0), self._set.get("max_units")
         return bounded(wanted if units is None else units, target, least, most)  # `most` wins where they cross
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """Until the next action, and as long as the other policy is, which must have got what it wants."""
+        until_s = Quiet(just_before(self._next_s(view.now_s)))
+        if self._inner is None:
+            return until_s
+        if self._wished != target.num_units or not isinstance(self._inner, QuietPolicy):
+            return until_s if self._inner.period_s == math.inf else None
+        return until_s.but(self._inner.quiet(target, view))
+
+    def slept(self, last_tick_s: float) -> None:
+        if isinstance(self._inner, SleepyPolicy):
+            self._inner.slept(last_tick_s)
+
+    def _next_s(self, now_s: float) -> float:
+        """When the next action is due; inf: never."""
+        if not self.actions:
+            return math.inf
+        now = now_s + self.offset_s
+        begin = 0.0 if self.cycle_s == math.inf else now // self.cycle_s * self.cycle_s
+        later = [begin + action.at_s for action in self.actions if begin + action.at_s > now]
+        return min(later, default=begin + self.cycle_s + self.actions[0].at_s) - self.offset_s
 
     def _due(self, now_s: float) -> Iterator[Action]:
         """The actions since it was last asked, in order; the first time those of the cycle before."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policies.errors import PolicyError
+from policies.quiet import Quiet
 from policies.registry import register
-from policies.scaling.alarms import data_points, is_on, require_points
-from policies.scaling.options import bounded, require, require_bounds, require_metric
+from policies.scaling.alarms import MARGIN, Side, data_points, inside, is_on, quiet_alarms, require_points
+from policies.scaling.options import bounded, bounds, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
 
 ADJUSTMENTS = ("change", "percent", "exact")
@@ -128,3 +129,15 @@ class Step:
         elif wanted < count:
             self._last_in_s = now_s
         return wanted
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """As long as no alarm that could do anything can go on; see `alarms.quiet_alarms`."""
+        fewest, most = bounds(target, self.min_units, self.max_units)
+        out = back = None
+        if target.num_units < most:
+            turn_s = self._last_out_s + self.cooldown_out_s  # before, steps count from another number
+            out = Side(self.points_out, inside(self.upper, -MARGIN), lambda value: value >= self.upper, turn_s=turn_s)
+        if target.num_units > fewest and not target.num_starting:
+            rested_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
+            back = Side(self.points_in, inside(self.lower, MARGIN), lambda value: value <= self.lower, rested_s)
+        return quiet_alarms(target, view, self.metric, self.point_s, self.late_s, out, back)

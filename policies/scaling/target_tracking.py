@@ -5,11 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
+from policies.quiet import Quiet
 from policies.registry import register
-from policies.scaling.alarms import averages, data_points, is_on, require_points
-from policies.scaling.load import FALLING, ceil, units_for
-from policies.scaling.options import bounded, require, require_bounds, require_metric
+from policies.scaling.alarms import (
+    MARGIN,
+    Side,
+    averages,
+    data_points,
+    inside,
+    is_on,
+    quiet_alarms,
+    require_points,
+)
+from policies.scaling.load import FALLING, as_average, ceil, units_for
+from policies.scaling.options import bounded, bounds, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
 
 
@@ -114,3 +125,33 @@ class TargetTracking:
             highest = max(filter(None, points[: self.points_in]), default=0.0)
             return min(ceil(units_for(target, view, metric, highest, goal)), count)
         return count
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """As long as no alarm of any of its metrics that could do anything can go on; see `alarms.quiet_alarms`."""
+        fewest, most = bounds(target, self.min_units, self.max_units)
+        goes_out = target.num_units < most
+        goes_in = target.num_units > fewest and not (target.num_starting or self.disable_scale_in)
+        rested_out_s = self._last_out_s + self.cooldown_out_s
+        rested_in_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
+        promise: Quiet | None = Quiet()
+        for metric, goal in {self.metric: self.target, **self.also}.items():
+            above, below = goal if target.num_units else 0.0, self.scale_in_frac * goal
+            units = 1.0 / as_average(target, metric, 1.0)  # what counts is an average
+            out = back = None
+            if goes_out:
+                is_above = partial(_is_above, target, metric, above)
+                out = Side(self.points_out, inside(above * units, -MARGIN), is_above, rested_out_s)
+            if goes_in:
+                is_below = partial(_is_below, target, metric, below)
+                back = Side(self.points_in, inside(below * units, MARGIN), is_below, rested_in_s)
+            of_one = quiet_alarms(target, view, metric, self.point_s, self.late_s, out, back)
+            promise = promise and promise.but(of_one)
+        return promise
+
+
+def _is_above(target: Target, metric: str, bound: float, value: float) -> bool:
+    return as_average(target, metric, value) > bound
+
+
+def _is_below(target: Target, metric: str, bound: float, value: float) -> bool:
+    return as_average(target, metric, value) < bound

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, field
 
 from policies.metrics_view import KEEP_S
+from policies.quiet import Band, Quiet, just_before
 from policies.registry import register
-from policies.scaling.options import bounded, require, require_bounds, require_metric
+from policies.scaling.options import bounded, bounds, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
 
 
@@ -68,3 +69,24 @@ class Threshold:
         elif wanted < count:
             self._last_in_s = now_s
         return wanted
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
+        """While the metric is between the bounds, or it can't step; else until a step is due, if it stays there."""
+        value = view.metrics.latest(target.name, self.metric)
+        if value is None:
+            return None
+        fewest, most = bounds(target, self.min_units, self.max_units)
+        goes_out, goes_in = target.num_units < most, target.num_units > fewest
+        if value > self.upper and goes_out:
+            return self._quiet_within(target, view, (self.upper, math.inf), self._last_out_s + self.cooldown_out_s)
+        if value < self.lower and goes_in:
+            rested_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
+            return self._quiet_within(target, view, (-math.inf, self.lower), rested_s)
+        band = self.lower if goes_in else -math.inf, self.upper if goes_out else math.inf
+        return Quiet(bands={self.metric: band})
+
+    def _quiet_within(self, target: Target, view: ClusterView, band: Band, rested_s: float) -> Quiet:
+        """Until the metric has been in there for long enough, and it has rested."""
+        since_s = view.metrics.since_within(target.name, self.metric, *band)
+        assert since_s is not None
+        return Quiet(just_before(max(since_s + self.sustained_s, rested_s)), {self.metric: band})
