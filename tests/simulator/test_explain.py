@@ -284,8 +284,8 @@ def test_a_run_with_jobs_is_the_same(name: str) -> None:
 
 
 def the_same(off: Run, on: Run) -> None:
-    """All tables are alike, and of decisions those that changed something."""
-    assert on.facts == off.facts
+    """All tables are alike, and of decisions those that changed something; with reasons no loop sleeps."""
+    assert {**on.facts, "num_decisions": 0} == {**off.facts, "num_decisions": 0}
     assert off._tables.keys() == on._tables.keys() > {"jobs", "nodes", "allocations"}
     for name in off._tables.keys() - {"decisions"}:
         pd.testing.assert_frame_equal(on.table(name).to_pandas(), off.table(name).to_pandas(), check_exact=True)

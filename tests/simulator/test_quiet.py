@@ -9,10 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import jobs_of, simulated
+from small_runs import simulated
 
 from policies import registry
 from policies.scaling.joint import jointly
