@@ -413,9 +413,11 @@ class Simulation:
                 "nothing could start on them"
             )
             self._clock.stop()
-        elif not self._periods_s:
+        else:
             until_s = quiet.since_s + self._patience_s
-            if now_s > until_s and not self._pools.are_coming(until_s):
+            if self._periods_s:
+                self._end_alarm.set(max(until_s, now_s))
+            elif now_s > until_s and not self._pools.are_coming(until_s):
                 self._clock.stop()
 
     def _has_got_on(self) -> bool:

@@ -55,7 +55,7 @@ def test_a_market_that_never_has_a_machine(tmp_path: Path, registers: str) -> No
     )
     run = run_jobs(ONE, pools=[spec], scaling={"default": Wishes({0: 2})}, starve_after_s=2 * DAY_S)
     waiting(run)
-    assert 2 * DAY_S < run.facts["end_s"] <= 2 * DAY_S + 20
+    assert 2 * DAY_S <= run.facts["end_s"] <= 2 * DAY_S + 20
     assert note(run, "pool 'default'") == (
         "pool 'default': no machine had been found for 2 of the nodes ordered when the run ended "
         f"(spot.trace={spot.trace})"
@@ -81,7 +81,7 @@ def test_an_empty_pool_that_nobody_scales_with_a_market_that_moves(tmp_path: Pat
     run = run_jobs(ONE, pools=[spec], scaling={"default": Wishes({0: 0})}, starve_after_s=3600.0)
     waiting(run)
     assert len(run.nodes) == 0
-    assert 3600 < run.facts["end_s"] < 3900
+    assert 3600 <= run.facts["end_s"] < 3900
 
 
 def test_a_market_that_comes_back_in_time_is_waited_for(tmp_path: Path) -> None:
