@@ -29,6 +29,7 @@ SOURCES = {
     "none": "workloads.nothing:Nothing",
     "synthetic": "workloads.synthetic:SyntheticSource",
 }
+_FOR_EVERY_JOB = ("cpus_per_gpu", "memory_gib_per_gpu", "checkpoint_interval_s")
 
 
 def source_class(name: str) -> type[WorkloadSource]:
@@ -64,6 +65,7 @@ class WorkloadSource(ABC):
     elastic_max_factor: float = 2.0  # of num_gpus, rounded down
     cpus_per_gpu: float | None = None  # None: as the trace says, else for every job
     memory_gib_per_gpu: float | None = None
+    checkpoint_interval_s: float | None = None  # so often jobs save their work by themselves; None: as the trace says
 
     @abstractmethod
     def read(self, rng: np.random.Generator) -> Trace:
@@ -86,7 +88,7 @@ class WorkloadSource(ABC):
             jobs = jobs.with_columns(submit_s=submit_s, deadline_s=submit_s + due_in)
         if self.elastic_frac:
             jobs = self._elastic(jobs, elastic_draws)
-        given = {"cpus_per_gpu": self.cpus_per_gpu, "memory_gib_per_gpu": self.memory_gib_per_gpu}
+        given = {name: getattr(self, name) for name in _FOR_EVERY_JOB}
         filled = {name: np.full(len(jobs), value) for name, value in given.items() if value is not None}
         if filled:
             jobs = jobs.with_columns(**filled)
