@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from simulator.comparison import compare
 from simulator.console import rows
 from simulator.figures import draw_run
 from simulator.metrics import summarise
@@ -17,6 +18,7 @@ from simulator.run import Run
 from tests.simulator.pools.small_pools import scaled, still, write_failures, write_market
 from tests.simulator.serving.small_services import Script, plan, serve
 from tests.simulator.small_runs import jobs_of
+from tests.simulator.test_compare import fake, printed
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_the_table_of_a_run_tells_shares_of_the_cost(rich: Run) -> None:
     )
     assert told["energy of GPUs"] == f"{summary['energy_kwh']:,.3g} kWh"
     lost = f"1 failed, {summary['num_nodes_reclaimed']} reclaimed"
-    assert re.fullmatch(lost + r"(, \d+ orders without a machine)?", told["nodes"])
+    assert re.fullmatch(lost + r"(, \d+ stock-outs)?", told["nodes"])
 
 
 def test_what_there_is_none_of_is_not_told() -> None:
@@ -83,3 +85,14 @@ def test_the_bill_of_services_has_the_warm_pool_and_the_rounding(tmp_path: Path)
     assert summary["cost_rounding_usd"] > 0
     for part in ("nodes starting", "warm pool", "rounding", "idle", "prepared and stopped", "billed beyond a node"):
         assert part in bill
+
+
+def test_a_comparison_has_columns_for_spot_and_lost_work_where_there_is_some() -> None:
+    def columns(**more: Any) -> str:
+        runs = [fake(seed=seed, cost_spot_usd=40.0, **more) if more else fake(seed=seed) for seed in range(2)]
+        return printed(compare(runs))
+
+    told = columns(cost_lost_usd=5.0)
+    assert told.count("of it") == 2
+    assert {"spot", "lost"} <= set(told.split())
+    assert "of it" not in columns()
