@@ -49,6 +49,7 @@ Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simu
 _GC_THRESHOLD = 50_000  # objects; Python's 700 costs 5% (tests/benchmarks/test_fifo.py)
 _MAX_IDLE_DECISIONS = 1_000_000  # in a row that change nothing, with no job running
 _MAX_FUTILE_STARTS = 10_000  # in a row, with no job finished, none submitted and no work done in all
+_MANY_FUTILE_STARTS = 100  # of jobs whose nodes are lost: as many are enough once `starve_after_s` has passed
 _MAX_FUTILE_NODES = 100_000  # ordered in a row, with none of the jobs that wait started
 _MAX_IDLE_IN_A_SECOND = 100_000  # of simulated time, whatever runs
 
@@ -68,7 +69,8 @@ class Scenario:
         oversized: what becomes of jobs that the cluster can never hold: `reject` them up front, or `error`.
         horizon_s: ends the run then; jobs still there are unfinished.
         starve_after_s: ends a run in which jobs wait, none runs and none is to come, when for so long none has started
-            and there have not been more GPUs than before, nor are any to come of the nodes ordered in that time.
+            and there have not been more GPUs than before, nor are any to come of the nodes ordered in that time. Also
+            one whose jobs lose their nodes, and with them their work, over and over, and in so long got no further.
         explain: records why, whenever a scaling policy is asked.
     """
 
@@ -285,8 +287,8 @@ class Simulation:
         if options.nodes or options.jobs or any(policy.period_s < math.inf for policy in scenario.scaling.values()):
             self._monitor = Monitor(self._clock, self._cluster, table, specs, self._recorder, options)
         self._changed_s = 0.0
-        self._passed, self._least_left_s = (0, 0, 0), math.inf  # at the last tick that saw progress ...
-        self._starts = self._lost_nodes = 0  # ... and until then
+        self._passed, self._least_left_s, self._got_on_s = (0, 0, 0), math.inf, 0.0  # at the last tick with progress
+        self._starts = self._lost_nodes = 0  # until then
         self._quiet = _Quiet()
         self._why_unfinished = ""
 
@@ -421,8 +423,11 @@ class Simulation:
         left_s = sum(job.left_now_s(now_s) for job in self._view.jobs if not job.is_replica)  # type: ignore[attr-defined]
         num_starts, num_lost = cluster.num_starts - self._starts, self._pools.num_lost - self._lost_nodes
         if left_s < self._least_left_s:
-            self._least_left_s, self._starts, self._lost_nodes = left_s, cluster.num_starts, self._pools.num_lost
-        elif num_starts > _MAX_FUTILE_STARTS:
+            self._least_left_s, self._got_on_s = left_s, now_s
+            self._starts, self._lost_nodes = cluster.num_starts, self._pools.num_lost
+            return
+        is_long = now_s - self._got_on_s > self._scenario.starve_after_s
+        if num_starts > (_MANY_FUTILE_STARTS if num_lost and is_long else _MAX_FUTILE_STARTS):
             names = ", ".join(job.job_id for job, _ in zip(self._view.jobs, range(5), strict=False))
             told = f"jobs were started {num_starts:,} times in a row without getting any work done in all"
             if not num_lost:
