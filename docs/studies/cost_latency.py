@@ -34,10 +34,12 @@ from omegaconf import OmegaConf
 
 from simulator.__main__ import main as simulate_command
 from simulator.__main__ import store_choices
-from simulator.comparison import Estimate
+from simulator.comparison import Estimate, compare, difference
 from simulator.config import Setup, read_config
 from simulator.figures.style import GREY, PALETTE, new_figure, save
 from simulator.metrics import summarise
+from simulator.pareto import COST, JCT, USUAL, points_of
+from simulator.run import Run, find_runs
 from simulator.simulation import simulate
 
 Row = dict[str, Any]
@@ -219,7 +221,7 @@ def saved(rows: Sequence[Row], demand: str, lead_min: int, policy: str) -> tuple
     return (*change(np.arange(len(cost))), float(low), float(high))
 
 
-def difference(rows: Sequence[Row], metric: str, policy: str, base: str, **where: Any) -> tuple[Estimate, float]:
+def gap_of(rows: Sequence[Row], metric: str, policy: str, base: str, **where: Any) -> tuple[Estimate, float]:
     """(Of a policy less another, paired by seed; the mean of the other)."""
     mine, theirs = of(rows, metric, policy=policy, **where), of(rows, metric, policy=base, **where)
     return Estimate.of(mine - theirs), float(theirs.mean())
@@ -240,13 +242,38 @@ def tell_forecasts(rows: Sequence[Row]) -> None:
                 if policy == REACTIVE:
                     cells += ["–"] * 2
                 else:
-                    usd, base_usd = difference(rows, "cost_usd", policy, REACTIVE, **here)
-                    gap_s, _ = difference(rows, "jct_mean_s", policy, REACTIVE, **here)
+                    usd, base_usd = gap_of(rows, "cost_usd", policy, REACTIVE, **here)
+                    gap_s, _ = gap_of(rows, "jct_mean_s", policy, REACTIVE, **here)
                     cells.append(f"{100 * usd.mean / base_usd:+.1f} ± {100 * usd.half_width / base_usd:.1f}%")
                     cells.append(f"{gap_s.mean / MINUTE_S:+.2f} ± {gap_s.half_width / MINUTE_S:.2f} min")
                 gap, share, low, high = saved(rows, demand, lead_min, policy)
                 cells.append(f"{gap / MINUTE_S:+.2f} min, {share:+.0f}% ({low:+.0f} to {high:+.0f})")
                 print(f"| {' | '.join(cells)} |")
+
+
+def tell_sweep(folder: Path) -> None:
+    """The table of a flagship: each row against the autoscaler's that buys alike, paired by seed."""
+    comparison = compare([Run.load(run) for run in find_runs([folder])], baseline={"scaling": REACTIVE})
+    on_front = {point.group.name for point in points_of(comparison, USUAL) if point.is_pareto}
+    heading = ("bought", "scaling", "cost", "JCT", "Δ cost", "Δ JCT", "on the front")
+    print(f"\n| {' | '.join(heading)} |\n{'|---' * len(heading)}|")
+    rows = zip(comparison.groups, comparison.baselines, strict=True)
+    for group, base in sorted(rows, key=lambda row: (row[0].labels["cluster.purchase"], row[0].estimate(COST).mean)):
+        cost, jct = group.estimate(COST), group.estimate(JCT)
+        cells = [group.labels["cluster.purchase"], group.labels["scaling"]]
+        cells += [f"{cost.mean:,.0f} ± {cost.half_width:,.0f} USD", _minutes(jct.mean, jct.half_width)]
+        if base is None:
+            cells += ["–", "–"]
+        else:
+            usd, gap_s = difference(group, base, COST), difference(group, base, JCT)
+            share = 100 / base.estimate(COST).mean
+            cells += [f"{share * usd.mean:+.1f} ± {share * usd.half_width:.1f}%"]
+            cells += [f"{gap_s.mean / MINUTE_S:+.2f} ± {gap_s.half_width / MINUTE_S:.2f} min"]
+        print(f"| {' | '.join([*cells, 'yes' if group.name in on_front else ''])} |")
+
+
+def _minutes(mean_s: float, half_width_s: float) -> str:
+    return f"{mean_s / MINUTE_S:.2f} ± {half_width_s / MINUTE_S:.2f} min"
 
 
 def tell_spot(rows: Sequence[Row]) -> None:
@@ -308,6 +335,8 @@ def sweep(experiment: str, name: str, given: Sequence[str], seeds: int, work: Pa
         raise SystemExit(code)
     for kind in ("csv", "svg"):
         shutil.copyfile(folder / f"pareto.{kind}", out / f"cost_latency_{name}.{kind}")
+    if experiment == "cost_latency":
+        tell_sweep(folder)
 
 
 def main() -> None:
