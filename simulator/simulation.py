@@ -217,7 +217,7 @@ class Simulation:
         self._recorder = Recorder(jobs, folder, scenario.explain)
         self._recorder.reject(rejected.tolist())
         self._notes = [self._describe_rejected(rejected)] if rejected.size else []
-        self._notes += [*self._describe_unscalable(), *self._describe_too_many()]
+        self._notes += [*self._describe_unscalable(), *self._describe_too_many(), *self._describe_safe_spot()]
 
         view_of_jobs = JobsView(
             table,
@@ -485,6 +485,14 @@ class Simulation:
             f"pool {name!r}: no machine had been found for {self._pools.num_waiting(name):,} of the nodes ordered when "
             f"the run ended ({', '.join(why)})"
         )
+
+    def _describe_safe_spot(self) -> list[str]:
+        """Of spot machines that nothing takes away."""
+        return [
+            f"pool {pool.name!r} has spot machines that are never reclaimed; set spot.mean_life_s or spot.trace"
+            for pool in self._scenario.pools
+            if pool.is_spot and not pool.spot.is_on
+        ]
 
     def _describe_unscalable(self) -> list[str]:
         """Of pools and services that a policy is to scale, but that are as small and as large as they may be."""
