@@ -6,9 +6,9 @@ Four parts, each with its CSV; those with ITP only where its trace is given.
 
 - The flagship: `experiment=cost_latency` on a day's rhythm and on ITP, its pareto.csv and figure.
 - Forecasts: demand that follows a timetable, a day's rhythm, bursts, or ITP, and nodes that take 1, 8 or 30 minutes to
-  come. The same policy (`predictive`) with several forecasters, and with none (`last_value`: as it is now, plus
-  headroom) at several quantiles, so that what a forecaster gives can be held against what the same money buys in
-  headroom; beside it `cluster_autoscaler`, and `oracle`, who knows. Ten days, of which a forecaster sees the first
+  come. The same policy (`predictive`) with several forecasters, with one that is always right (`oracle`), and with none
+  (`last_value`: as it is now, plus headroom) at several quantiles, so that what a forecaster gives can be held against
+  what the same money buys in headroom; beside it `cluster_autoscaler`. Ten days, of which a forecaster sees the first
   before it says anything. cost_latency_forecasts.csv has a row a run.
 - Spot: how long machines last, which nobody publishes. cost_latency_spot.csv.
 - Instances: `experiment=cheapest_instance`.
@@ -128,7 +128,7 @@ def policies(lead_min: int) -> dict[tuple[str, float | None], list[str]]:
     waits_s = max(900.0, 4 * MINUTE_S * lead_min)  # its own 15 minutes give up every node that takes 30
     return {
         (REACTIVE, None): ["scaling=cluster_autoscaler", f"scaling.max_provision_s={waits_s:g}"],
-        (ORACLE, None): ["scaling=oracle"],
+        (ORACLE, None): ["scaling=oracle_pool"],
         **{(name, QUANTILE): predictive(name, QUANTILE) for name in FORECASTERS},
         **{(NO_FORECAST, quantile): predictive(NO_FORECAST, quantile) for quantile in QUANTILES},
     }

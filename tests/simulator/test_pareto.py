@@ -84,6 +84,18 @@ def test_what_is_on_the_front_and_what_beats_the_others() -> None:
     assert cost.low + cost.high == pytest.approx(2 * cost.mean)
 
 
+def test_who_leaves_jobs_is_neither_on_the_front_nor_beats_anyone() -> None:
+    """Its mean is of those that finished: here a tenth of them, at no cost."""
+    left = [fake("lazy", "spot", seed, 1.0, 1.0) for seed in range(3)]
+    for run in left:
+        run.summary["num_finished"] = 1  # type: ignore[index]
+    found = points_of(compare([*runs(), *left]), Tradeoff(at_most=1500.0))
+    lazy = next(point for point in found if point.group.labels["scaling"] == "lazy")
+    assert (lazy.is_whole, lazy.is_pareto, lazy.meets) == (False, False, False)
+    assert not any("lazy · spot" in point.beaten_by for point in found)
+    assert found[0].group.name == "fast · spot"
+
+
 def test_with_an_objective_the_cheapest_that_meets_it_comes_first() -> None:
     names = [point.group.name for point in points(at_most=1500.0)]
     assert names[:2] == ["fast · spot", "fast · on_demand"]
