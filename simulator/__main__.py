@@ -209,6 +209,7 @@ def opened(argument: str) -> str:
     if key in _MOVED:
         return f"{_MOVED[key]}={value}"
     is_open = key.partition(".")[0] in _OPEN or key == "service.sites"
+    is_open |= key.startswith("scaling.") and value.startswith("{")  # a mapping of metrics, or of options
     is_inside = (key.count(".") >= 2 or is_open) and not key.startswith(("+", "~", "hydra."))
     return f"++{argument}" if is_inside else argument
 

@@ -17,6 +17,7 @@ from simulator.errors import RunError
 from simulator.run import Run
 
 _SERVICES, _ROUTED = "services", "routed"  # in summary.json
+_SPEAKING = ("instance", "purchase")  # options
 MISSING = "–"  # of a label that a run doesn't have
 CONFIDENCE = 0.95
 _SERVED_ALIKE = 0.999  # of the share of requests that others serve: less is noted
@@ -108,9 +109,12 @@ def sites_of(run: Run, name: str) -> list[str]:
 
 
 def spell_label(name: str, value: str) -> str:
-    """A policy or group by its name alone; an option such as `scaling.target` with its last part: `target=8`."""
+    """A policy or group by its name alone; an option such as `scaling.target` with its last part: `target=8`.
+
+    What says by itself what it is needs no name: `spot`, `aws/us-east-1/p4d.24xlarge`.
+    """
     group, _, option = name.rpartition(".")
-    return f"{option}={value}" if group else value
+    return f"{option}={value}" if group and option not in _SPEAKING else value
 
 
 def of_service(name: str, metric: str) -> str:

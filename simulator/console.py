@@ -26,7 +26,7 @@ _SPLITS = {  # of the cost, each part's share
 _LOST_NODES = {
     "failed": "num_nodes_failed",
     "reclaimed": "num_nodes_reclaimed",
-    "orders without a machine": "num_stockouts",
+    "stock-outs": "num_stockouts",
 }
 Rows = list[tuple[str, str]]
 

@@ -46,9 +46,10 @@ class Point:
     group: Group
     x: Estimate
     y: Estimate
-    is_pareto: bool  # no other mean is less in one and not more in the other
+    is_whole: bool  # as large a share of its jobs came to an end as of any other's
+    is_pareto: bool  # it is whole, and the mean of no other that is, is less in one and not more in the other
     beaten_by: Sequence[str]  # groups that are better in both, each beyond the 95% interval of the paired difference
-    meets: bool | None  # whether the mean of y is within the objective; None: there is none
+    meets: bool | None  # whether it is whole and the mean of y within the objective; None: there is none
 
 
 def front(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -59,6 +60,18 @@ def front(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             best = y[row]
             rows.append(int(row))
     return np.array(rows, np.int64)
+
+
+def are_whole(groups: Sequence[Group]) -> np.ndarray:
+    """Of which groups as large a share of the jobs finished as of any: the means of others leave out what did not."""
+    share = np.array([group.finished_frac for group in groups])
+    return np.isnan(share) | (share >= np.nanmax(share, initial=0.0))
+
+
+def front_of_whole(x: np.ndarray, y: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """The front of those points that are whole."""
+    rows = whole.nonzero()[0]
+    return rows[front(x[rows], y[rows])]
 
 
 def points_of(comparison: Comparison, tradeoff: Tradeoff) -> list[Point]:
@@ -74,15 +87,17 @@ def points_of(comparison: Comparison, tradeoff: Tradeoff) -> list[Point]:
                 raise RunError(f"{metric}: no run has this metric; see summary.json for those that there are")
         raise RunError(f"{tradeoff.x}, {tradeoff.y}: no run has both")
     x, y = ([group.estimate(metric) for group in groups] for metric in (tradeoff.x, tradeoff.y))
-    on_front = set(front(np.array([of.mean for of in x]), np.array([of.mean for of in y])).tolist())
+    whole = are_whole(groups)
+    on_front = set(front_of_whole(np.array([of.mean for of in x]), np.array([of.mean for of in y]), whole).tolist())
     points = [
         Point(
             group,
             x[k],
             y[k],
+            bool(whole[k]),
             k in on_front,
             [other.name for other in groups if other is not group and _beats(other, group, tradeoff)],
-            None if tradeoff.at_most is None else y[k].mean <= tradeoff.at_most,
+            None if tradeoff.at_most is None else bool(whole[k]) and y[k].mean <= tradeoff.at_most,
         )
         for k, group in enumerate(groups)
     ]
@@ -97,7 +112,7 @@ def write_pareto(points: Sequence[Point], tradeoff: Tradeoff, path: Path) -> Non
     | the labels that differ | what was chosen |
     | num_seeds, num_submitted, num_finished | of all its runs |
     | METRIC_mean, METRIC_low, METRIC_high | of `x` and `y`: mean over seeds, its 95% interval (empty for one seed) |
-    | is_pareto | true where no other mean is less in one and not more in the other |
+    | is_pareto | true where no other mean is less in one and not more in the other; false where jobs are left |
     | beaten_by | those that are better in both beyond paired 95% intervals, with `;` between |
     | meets_objective | with one: whether the mean of `y` is within it |
     """
@@ -139,6 +154,8 @@ def _has(group: Group, metric: str) -> bool:
 
 
 def _beats(one: Group, other: Group, tradeoff: Tradeoff) -> bool:
+    if not are_whole([one, other])[0]:
+        return False
     gaps = [difference(one, other, metric) for metric in (tradeoff.x, tradeoff.y)]
     return all(gap.num > 1 and gap.high < 0 for gap in gaps)
 

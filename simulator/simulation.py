@@ -52,6 +52,7 @@ Progress = Callable[[int, int, float], None]  # jobs finished, jobs in all, simu
 _GC_THRESHOLD = 50_000  # objects; Python's 700 costs 5% (tests/benchmarks/test_fifo.py)
 _MAX_IDLE_DECISIONS = 1_000_000  # in a row that change nothing, with no job running
 _MAX_FUTILE_STARTS = 10_000  # in a row, with no job finished, none submitted and no work done in all
+_MANY_FUTILE_STARTS = 100  # of jobs whose nodes are lost: as many are enough once `starve_after_s` has passed
 _MAX_FUTILE_NODES = 100_000  # ordered in a row, with none of the jobs that wait started
 _MAX_IDLE_IN_A_SECOND = 100_000  # of simulated time, whatever runs
 
@@ -71,7 +72,8 @@ class Scenario:
         oversized: what becomes of jobs that the cluster can never hold: `reject` them up front, or `error`.
         horizon_s: ends the run then; jobs still there are unfinished.
         starve_after_s: ends a run in which jobs wait, none runs and none is to come, when for so long none has started
-            and there have not been more GPUs than before, nor are any to come of the nodes ordered in that time.
+            and there have not been more GPUs than before, nor are any to come of the nodes ordered in that time. Also
+            one whose jobs lose their nodes, and with them their work, over and over, and in so long got no further.
         explain: records why, whenever a scaling policy is asked.
         skip_quiet: loops and monitoring cost nothing while nothing changes; False has each of their ticks be an event,
             to the same end.
@@ -221,7 +223,7 @@ class Simulation:
         self._recorder = Recorder(jobs, folder, scenario.explain)
         self._recorder.reject(rejected.tolist())
         self._notes = [self._describe_rejected(rejected)] if rejected.size else []
-        self._notes += [*self._describe_unscalable(), *self._describe_too_many()]
+        self._notes += [*self._describe_unscalable(), *self._describe_too_many(), *self._describe_safe_spot()]
 
         view_of_jobs = JobsView(
             table,
@@ -290,8 +292,8 @@ class Simulation:
         self._periods_s = [policy.period_s for policy in scenario.scaling.values() if policy.period_s < math.inf]
         self._monitor = self._make_monitor(table, controller.loops)
         self._changed_s = 0.0
-        self._passed, self._least_left_s = (0, 0, 0), math.inf  # at the last tick that saw progress ...
-        self._starts = self._lost_nodes = 0  # ... and until then
+        self._passed, self._least_left_s, self._got_on_s = (0, 0, 0), math.inf, 0.0  # at the last tick with progress
+        self._starts = self._lost_nodes = 0  # until then
         self._quiet = _Quiet()
         self._end_alarm = Alarm(self._clock, self._give_up, LAST)
         self._why_unfinished = ""
@@ -472,8 +474,11 @@ class Simulation:
         left_s = sum(job.left_now_s(now_s) for job in self._view.jobs if not job.is_replica)  # type: ignore[attr-defined]
         num_starts, num_lost = cluster.num_starts - self._starts, self._pools.num_lost - self._lost_nodes
         if left_s < self._least_left_s:
-            self._least_left_s, self._starts, self._lost_nodes = left_s, cluster.num_starts, self._pools.num_lost
-        elif num_starts > _MAX_FUTILE_STARTS:
+            self._least_left_s, self._got_on_s = left_s, now_s
+            self._starts, self._lost_nodes = cluster.num_starts, self._pools.num_lost
+            return
+        is_long = now_s - self._got_on_s > self._scenario.starve_after_s
+        if num_starts > (_MANY_FUTILE_STARTS if num_lost and is_long else _MAX_FUTILE_STARTS):
             names = ", ".join(job.job_id for job, _ in zip(self._view.jobs, range(5), strict=False))
             told = f"jobs were started {num_starts:,} times in a row without getting any work done in all"
             if not num_lost:
@@ -531,6 +536,14 @@ class Simulation:
             f"pool {name!r}: no machine had been found for {self._pools.num_waiting(name):,} of the nodes ordered when "
             f"the run ended ({', '.join(why)})"
         )
+
+    def _describe_safe_spot(self) -> list[str]:
+        """Of spot machines that nothing takes away."""
+        return [
+            f"pool {pool.name!r} has spot machines that are never reclaimed; set spot.mean_life_s or spot.trace"
+            for pool in self._scenario.pools
+            if pool.is_spot and not pool.spot.is_on
+        ]
 
     def _describe_unscalable(self) -> list[str]:
         """Of pools and services that a policy is to scale, but that are as small and as large as they may be."""

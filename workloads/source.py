@@ -30,6 +30,7 @@ SOURCES = {
     "none": "workloads.nothing:Nothing",
     "synthetic": "workloads.synthetic:SyntheticSource",
 }
+_FOR_EVERY_JOB = ("cpus_per_gpu", "memory_gib_per_gpu", "checkpoint_interval_s")
 
 
 def source_class(name: str) -> type[WorkloadSource]:
@@ -94,11 +95,8 @@ class WorkloadSource(ABC):
             jobs = jobs.with_columns(submit_s=submit_s, deadline_s=submit_s + due_in)
         if self.elastic_frac:
             jobs = self._elastic(jobs, elastic_draws)
-        filled = {
-            name: np.full(len(jobs), value)
-            for name in ("cpus_per_gpu", "memory_gib_per_gpu", "checkpoint_interval_s")
-            if (value := getattr(self, name)) is not None
-        }
+        given = {name: getattr(self, name) for name in _FOR_EVERY_JOB}
+        filled = {name: np.full(len(jobs), value) for name, value in given.items() if value is not None}
         if filled:
             jobs = jobs.with_columns(**filled)
         return Trace(jobs, replace(report, rows_kept=len(jobs)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -87,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines = changes(run, options.from_s, options.to_s, options.target)
         else:
             lines = explanation(run, options.at, options.target)
-        print("\n".join(lines))
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except RunError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ from simulator.figures.scatter import draw_scatter, drawable
 from simulator.figures.services import MOST_SERVICES, file_names
 from simulator.figures.spelling import spell_bucket
 from simulator.figures.style import DASHES, GREY, MARKERS, ORANGE, PALETTE, count_ticks, new_figure, save, staircase
-from simulator.pareto import USUAL, Tradeoff
+from simulator.pareto import USUAL, Tradeoff, are_whole
 from simulator.run import Run
 from simulator.timeline import Steps, Timeline
 from workloads.figure import time_unit
@@ -99,7 +99,8 @@ def _draw_pareto(comparison: Comparison, looks: Sequence[Look], tradeoff: Tradeo
 
 def _scatter_subtitle(comparison: Comparison) -> str:
     intervals = ", bars: 95% confidence" if comparison.num_seeds > 1 else ""
-    return f"Down and left is better; {_seeds(comparison)}{intervals}; ringed: on the Pareto frontier"
+    hollow = "" if are_whole(comparison.groups).all() else "; hollow: jobs are left"
+    return f"Down and left is better; {_seeds(comparison)}{intervals}; ringed: on the Pareto frontier{hollow}"
 
 
 def _draw_jct(comparison: Comparison, looks: Sequence[Look], folder: Path) -> list[Path]:

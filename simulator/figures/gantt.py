@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.figures.style import INK, PALETTE, new_figure, save, service_colours
+from simulator.figures.style import INK, PALETTE, RED, new_figure, save, service_colours
 from simulator.moves import Moves, Stays
+from simulator.pools.node import LOST
 from simulator.run import Run
 from simulator.serving.summary import Replicas
 from workloads.figure import time_unit
 
 MOST_GPUS, MOST_STAYS = 64, 600
+STARTING = "#fbeccb"
 
 
 def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
@@ -22,7 +24,7 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
 
     A job's lanes on a node are the lowest free ones when it comes: records say how many GPUs, not which.
     """
-    nodes = run.columns("nodes", "node", "num_gpus", "ready_s", "terminated_s")
+    nodes = run.columns("nodes", "node", "num_gpus", "launched_s", "ready_s", "terminated_s", "end")
     came = nodes["node"] >= 0
     if not 0 < nodes["num_gpus"][came].sum() <= MOST_GPUS:
         return []
@@ -44,11 +46,15 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
 
         ax = figure.subplots()
         bottom, centres = 0.0, []
-        for index, ready_s, terminated_s in sorted(
-            zip(nodes["node"][came].tolist(), nodes["ready_s"][came], nodes["terminated_s"][came], strict=True)
+        names = ("node", "launched_s", "ready_s", "terminated_s", "end")
+        for index, launched_s, ready_s, terminated_s, end in sorted(
+            zip(*(nodes[name][came].tolist() for name in names), strict=True)
         ):
-            span = [(ready_s / unit_s, (terminated_s - ready_s) / unit_s)]
-            ax.broken_barh(span, (bottom, sizes[index]), facecolor="#f3f4f6", linewidth=0)
+            for from_s, to_s, colour in ((launched_s, ready_s, STARTING), (ready_s, terminated_s, "#f3f4f6")):
+                span = [(from_s / unit_s, (to_s - from_s) / unit_s)]
+                ax.broken_barh(span, (bottom, sizes[index]), facecolor=colour, linewidth=0)
+            if end in LOST:
+                ax.vlines(terminated_s / unit_s, bottom, bottom + sizes[index], color=RED, linewidth=2.2)
             for k in np.flatnonzero(stays.node == index).tolist():
                 row = int(stays.row[k])
                 of, from_s, to_s = bars[moves.job[row]], moves.time_s[row], until_s[row]
@@ -77,6 +83,10 @@ def draw_gantt(run: Run, title: str, subtitle: str, folder: Path) -> list[Path]:
             kind for kind, is_there in (("jobs", has_jobs), ("replicas (pale: starting)", has_replicas)) if is_there
         ]
         title = " and ".join(kinds).capitalize() + " on GPUs, a lane each"
+        if (nodes["launched_s"] < nodes["ready_s"])[came].any():
+            title += "; yellow: the node starts"
+        if np.isin(nodes["end"][came].astype(str), LOST).any():
+            title += "; red: it failed or was reclaimed"
         ax.set(title=title, xlabel=f"time ({unit})", xlim=(0, end_s / unit_s))
         return save(figure, folder, "gantt")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import median
 
 from simulator.comparison import fine_unit_of, unit_of
 from simulator.figures.spelling import spell_usd
 
+_WIDE = 50.0  # times
 _SHORT = {"jct": "JCT", "ttft": "TTFT", "gpu": "GPU", "slo": "SLO"}
 
 
@@ -28,8 +30,10 @@ class Measure:
 
 def measure_of(metric: str, values: Iterable[float]) -> Measure:
     """A metric by its name, in the unit that suits these values of it; of a service only the metric is told."""
-    name = metric.rpartition(".")[2]
+    name, values = metric.rpartition(".")[2], list(values)
     if name.endswith("_s"):
+        if max(values) > _WIDE * min(values):
+            values = [median(values)]  # days would tell little of minutes
         unit_s, unit = (fine_unit_of if "latency" in name or "ttft" in name else unit_of)(values)
         return Measure(metric, f"{words_of(metric)} ({unit})", 1 / unit_s)
     if name.endswith("_usd"):

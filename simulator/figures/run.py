@@ -12,11 +12,13 @@ from simulator.figures.gantt import draw_gantt
 from simulator.figures.services import draw_services
 from simulator.figures.spelling import per_cent, spell_s, spell_usd
 from simulator.figures.style import (
+    AMBER,
     BLUE,
     GREEN,
     GREY,
     INK,
     ORANGE,
+    RED,
     count_ticks,
     curve,
     label_durations,
@@ -25,8 +27,9 @@ from simulator.figures.style import (
     staircase,
 )
 from simulator.metrics import summarise
+from simulator.pools.node import LOST
 from simulator.run import Run
-from simulator.timeline import Timeline
+from simulator.timeline import Steps, Timeline
 from workloads.figure import time_unit
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def draw_run(run: Run, folder: Path) -> list[Path]:
     """Writes over_time, latency and, for a small run, gantt; each as .png and .svg. Returns their paths."""
     summary = run.summary or summarise(run)
     title, subtitle = run_title(run), _subtitle(summary)
-    paths = _draw_over_time(Timeline.of(run), title, subtitle, folder)
+    paths = _draw_over_time(run, Timeline.of(run), title, subtitle, folder)
     if summary["num_finished"]:
         paths += _draw_latency(run, summary, title, subtitle, folder)
     paths += draw_gantt(run, title, subtitle, folder)
@@ -84,7 +87,7 @@ def shown_until_s(timeline: Timeline) -> float:
     return until_s if until_s < 0.9 * timeline.end_s else timeline.end_s
 
 
-def _draw_over_time(timeline: Timeline, title: str, subtitle: str, folder: Path) -> list[Path]:
+def _draw_over_time(run: Run, timeline: Timeline, title: str, subtitle: str, folder: Path) -> list[Path]:
     until_s = shown_until_s(timeline)
     edges_s = timeline.edges_s(until_s)
     unit_s, unit = time_unit(until_s)
@@ -95,11 +98,12 @@ def _draw_over_time(timeline: Timeline, title: str, subtitle: str, folder: Path)
             1 + has_jobs, 1, sharex=True, height_ratios=(3, 2)[: 1 + has_jobs], squeeze=False
         )[:, 0]
         draw_gpus(gpus, timeline, edges_s, unit_s)
-        gpus.legend(loc="upper right", ncols=3)
+        on = _draw_nodes(gpus, run, timeline, edges_s, unit_s)
+        gpus.legend(loc="upper right", ncols=5)
         held_frac = timeline.held.integral(0.0, timeline.end_s) / max(
             timeline.ready.integral(0.0, timeline.end_s), 1e-9
         )
-        top = max(float(steps.means(edges_s).max()) for steps in (timeline.held, timeline.ready))
+        top = max(float(steps.means(edges_s).max()) for steps in (timeline.held, timeline.ready, on))
         gpus.set(
             title=f"GPUs ({per_cent(held_frac)} of those ready are held)", ylabel="GPUs", ylim=(0, 1.22 * max(1.0, top))
         )
@@ -136,6 +140,31 @@ def draw_gpus(ax: Axes, timeline: Timeline, edges_s: np.ndarray, unit_s: float) 
         of_jobs = np.where(is_lent, held, np.nan) if serving.any() else held
         ax.stairs(of_jobs, x, baseline=None, color=BLUE, linewidth=1.2, label="held by jobs")
     ax.stairs(ready, x, baseline=None, color=INK, linewidth=1.4, label="ready")
+
+
+def _draw_nodes(ax: Axes, run: Run, timeline: Timeline, edges_s: np.ndarray, unit_s: float) -> Steps:
+    """GPUs of nodes that are on, ready or not, where some start; below, when nodes failed or were reclaimed."""
+    nodes = run.columns("nodes", "num_gpus", "launched_s", "warm_s", "ready_s", "terminated_s", "end")
+    off_s = np.minimum(nodes["warm_s"], nodes["terminated_s"])
+    was_on = nodes["launched_s"] < off_s
+    size = nodes["num_gpus"][was_on].astype(np.float64)
+    times_s = np.concatenate([nodes["launched_s"][was_on], off_s[was_on]])
+    on = Steps.of(times_s, np.concatenate([size, -size]))
+    all_on = on.means(edges_s)
+    starts = all_on > timeline.ready.means(edges_s) + 1e-6  # not by the rounding of means
+    if starts.any():
+        ax.stairs(
+            np.where(starts, all_on, np.nan), edges_s / unit_s, baseline=None, color=AMBER, linewidth=1.0,
+            label="ready or starting",
+        )  # fmt: skip
+    lost_s = nodes["terminated_s"][np.isin(nodes["end"].astype(str), LOST)]
+    lost_s = lost_s[lost_s <= edges_s[-1]]
+    if lost_s.size:
+        ax.plot(
+            lost_s / unit_s, np.full(lost_s.size, 0.02), "|", color=RED, markersize=7, markeredgewidth=1.1,
+            transform=ax.get_xaxis_transform(), label="node failed or reclaimed",
+        )  # fmt: skip
+    return on
 
 
 def _draw_latency(run: Run, summary: Any, title: str, subtitle: str, folder: Path) -> list[Path]:

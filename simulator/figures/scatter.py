@@ -12,7 +12,7 @@ from simulator.comparison import Comparison
 from simulator.figures.labels import Look, label_points
 from simulator.figures.measures import Measure
 from simulator.figures.style import GREY, INK, RED
-from simulator.pareto import front as front_of
+from simulator.pareto import are_whole, front_of_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,14 +27,17 @@ def drawable(comparison: Comparison, *metrics: str) -> list[int]:
 
 def draw_scatter(figure: Figure, ax: Axes, comparison: Comparison, looks: Sequence[Look], of_x: Measure, of_y: Measure,
                  *, legend: bool = True, at_most: float | None = None) -> None:  # fmt: skip
-    """A point a group that has both; call it when all other axes of the figure are there, since it places names.
+    """A point a group that has both, hollow where fewer jobs finished than of others.
+
+    Call it when all other axes of the figure are there, since it places names.
 
     Args:
         at_most: a bound on `of_y`, drawn as a line; in the metric's own unit.
     """
     drawn = drawable(comparison, of_x.metric, of_y.metric)
     (x, dx), (y, dy) = (_values(comparison, drawn, of) for of in (of_x, of_y))
-    front = front_of(x, y)
+    whole = are_whole([comparison.groups[k] for k in drawn])
+    front = front_of_whole(x, y, whole)
     ax.step(x[front], y[front], where="post", color=GREY, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
     for i, k in enumerate(drawn):
         look = looks[k]
@@ -42,6 +45,8 @@ def draw_scatter(figure: Figure, ax: Axes, comparison: Comparison, looks: Sequen
         ax.errorbar(x[i], y[i], **bars, fmt="none", ecolor=look.colour, elinewidth=1.1, capsize=2.5, alpha=0.5)
         ring = {"markeredgecolor": INK, "markeredgewidth": 1.6, "zorder": 4} if i in front else {"zorder": 3}
         edge = {"markeredgecolor": "white", "markeredgewidth": 0.9}
+        if not whole[i]:
+            edge = {"markeredgecolor": look.colour, "markeredgewidth": 1.4, "markerfacecolor": "white"}
         ax.plot(x[i], y[i], look.marker, color=look.colour, markersize=8.5, **(edge | ring))  # type: ignore[arg-type]
     shapes = {look.shape: look.marker for look in looks}
     if len(shapes) > 1 and legend:

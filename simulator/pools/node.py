@@ -17,6 +17,7 @@ STILL_THERE, DRAINED, CANCELLED, STOCK_OUT, FAILED, RECLAIMED, RESUMED = ENDS = 
     "reclaimed",  # by the provider, after its notice
     "resumed",  # was in the warm pool, and goes on as another row
 )
+LOST = (FAILED, RECLAIMED)
 
 
 @dataclass(slots=True, eq=False)

@@ -16,6 +16,8 @@ import pytest
 from policies import registry
 from simulator.figures import draw_run
 from simulator.figures.gantt import _bands, _lanes, draw_gantt
+from simulator.figures.labels import Look, _roomiest
+from simulator.figures.measures import measure_of
 from simulator.figures.service_history import ServiceHistory, quantile_s
 from simulator.figures.services import _spans, busiest, file_names
 from simulator.figures.style import MAX_POINTS, curve
@@ -247,3 +249,25 @@ def test_importing_the_simulator_imports_no_matplotlib() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "label", "factor"),
+    [
+        ("jct_mean_s", [7200.0, 9000.0], "mean JCT (h)", 1 / 3600),
+        ("jct_mean_s", [60.0, 5400.0, 30 * 86400.0], "mean JCT (h)", 1 / 3600),  # the middle one's
+        ("services.chat.ttft_p99_s", [0.1, 0.2], "TTFT p99 (ms)", 1000.0),
+        ("cost_usd", [1.0], "cost (USD)", 1.0),
+        ("gpu_utilisation_frac", [0.5], "GPU utilisation (%)", 100.0),
+        ("num_preemptions", [3.0], "num preemptions", 1.0),
+    ],
+)
+def test_what_an_axis_says(metric: str, values: list[float], label: str, factor: float) -> None:
+    measure = measure_of(metric, values)
+    assert (measure.label, measure.factor) == (label, pytest.approx(factor))
+
+
+def test_a_name_that_several_points_have_stands_where_there_is_room() -> None:
+    xy = np.array([[0.0, 0.0], [1.0, 0.0], [9.0, 0.0], [2.0, 0.0]])
+    looks = [Look(colour, "o", "-", name, "") for colour, name in (("b", "a"), ("r", "b"), ("b", "a"), ("b", "c"))]
+    assert _roomiest(xy, looks) == [1, 2, 3]

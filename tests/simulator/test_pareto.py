@@ -76,7 +76,7 @@ def test_what_is_on_the_front_and_what_beats_the_others() -> None:
     assert [policy for policy, point in found.items() if point.is_pareto] == [("slow", "spot"), ("fast", "spot")]
     # 50 USD less in every seed, yet no less JCT; 100 USD and a second less: paired, both are sure
     assert list(found["slow", "on_demand"].beaten_by) == []
-    assert list(found["fast", "on_demand"].beaten_by) == ["fast · purchase=spot"]
+    assert list(found["fast", "on_demand"].beaten_by) == ["fast · spot"]
     assert list(found["slow", "spot"].beaten_by) == list(found["fast", "spot"].beaten_by) == []
     cost = found["fast", "on_demand"].x
     assert cost.mean == 340.0
@@ -84,17 +84,29 @@ def test_what_is_on_the_front_and_what_beats_the_others() -> None:
     assert cost.low + cost.high == pytest.approx(2 * cost.mean)
 
 
+def test_who_leaves_jobs_is_neither_on_the_front_nor_beats_anyone() -> None:
+    """Its mean is of those that finished: here a tenth of them, at no cost."""
+    left = [fake("lazy", "spot", seed, 1.0, 1.0) for seed in range(3)]
+    for run in left:
+        run.summary["num_finished"] = 1  # type: ignore[index]
+    found = points_of(compare([*runs(), *left]), Tradeoff(at_most=1500.0))
+    lazy = next(point for point in found if point.group.labels["scaling"] == "lazy")
+    assert (lazy.is_whole, lazy.is_pareto, lazy.meets) == (False, False, False)
+    assert not any("lazy · spot" in point.beaten_by for point in found)
+    assert found[0].group.name == "fast · spot"
+
+
 def test_with_an_objective_the_cheapest_that_meets_it_comes_first() -> None:
     names = [point.group.name for point in points(at_most=1500.0)]
-    assert names[:2] == ["fast · purchase=spot", "fast · purchase=on_demand"]
+    assert names[:2] == ["fast · spot", "fast · on_demand"]
     assert [point.meets for point in points(at_most=1500.0)] == [True, True, False, False]
     tradeoff = Tradeoff(at_most=1500.0)
     assert told(points(at_most=1500.0), tradeoff) == [
-        "Pareto front of cost_usd and jct_mean_s, cheapest first: slow · purchase=spot; fast · purchase=spot",
-        "cheapest with jct_mean_s of at most 1500: fast · purchase=spot (not beyond its interval)",
-        "then, by cost_usd (240 of the first): fast · purchase=on_demand (340)",
+        "Pareto front of cost_usd and jct_mean_s, cheapest first: slow · spot; fast · spot",
+        "cheapest with jct_mean_s of at most 1500: fast · spot (not beyond its interval)",
+        "then, by cost_usd (240 of the first): fast · on_demand (340)",
     ]
-    assert told(points(at_most=9000.0), Tradeoff(at_most=9000.0))[1].endswith("at most 9000: slow · purchase=spot")
+    assert told(points(at_most=9000.0), Tradeoff(at_most=9000.0))[1].endswith("at most 9000: slow · spot")
     assert told(points(at_most=100.0), Tradeoff(at_most=100.0))[1] == (
         "none has jct_mean_s of at most 100 in the mean; the least is 1,400"
     )
@@ -117,7 +129,7 @@ def test_the_file(tmp_path: Path) -> None:
     ]
     assert (rows[0]["num_seeds"], rows[0]["num_finished"], float(rows[0]["cost_usd_mean"])) == ("3", "30", 140.0)
     assert float(rows[0]["cost_usd_low"]) < 140.0 < float(rows[0]["cost_usd_high"])
-    assert rows[3]["beaten_by"] == "fast · purchase=spot"
+    assert rows[3]["beaten_by"] == "fast · spot"
     one = points_of(compare(runs()[::3]), Tradeoff(at_most=1500.0))
     write_pareto(one, Tradeoff(at_most=1500.0), tmp_path / "one.csv")
     with (tmp_path / "one.csv").open() as file:
@@ -142,7 +154,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
         folder.mkdir()
         write_json(folder / "summary.json", run.summary)
     assert main([str(tmp_path), "--pareto", "cost_usd,queueing_p95_s", "--at-most", "2900"]) == 0
-    assert "cheapest with queueing_p95_s of at most 2900: fast · purchase=spot" in capsys.readouterr().out
+    assert "cheapest with queueing_p95_s of at most 2900: fast · spot" in capsys.readouterr().out
     assert "queueing_p95_s_mean" in (tmp_path / "pareto.csv").read_text()
     for arguments, message in (
         (["--pareto", "cost_usd"], "--pareto cost_usd: must read METRIC,METRIC"),

@@ -115,11 +115,13 @@ def test_a_comparison_of_what_no_run_has(command: Command) -> None:
 def test_an_experiment_may_be_a_sweep(command: Command) -> None:
     """Without -m; what the command line says goes before what it sweeps."""
     small = ("workload.num_jobs=40", "check=true", "hydra.sweep.dir=sweep")
-    told = command("experiment=cost_latency", "scaling=threshold,oracle", "cluster.purchase=spot", "seed=3", *small)
+    told = command(
+        "experiment=cost_latency", "scaling=threshold,oracle_pool", "cluster.purchase=spot", "seed=3", *small
+    )
     assert told.code == 0, told.err
-    assert runs() == ["scaling=oracle", "scaling=threshold"]
-    labels = json.loads(Path("sweep/scaling=oracle/summary.json").read_text())["labels"]
-    assert (labels["scaling"], labels["cluster.purchase"]) == ("oracle", "spot")
+    assert runs() == ["scaling=oracle_pool", "scaling=threshold"]
+    labels = json.loads(Path("sweep/scaling=oracle_pool/summary.json").read_text())["labels"]
+    assert (labels["scaling"], labels["cluster.purchase"]) == ("oracle_pool", "spot")
     assert not any(name.startswith("compare") for name in labels)
 
 

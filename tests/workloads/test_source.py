@@ -97,10 +97,14 @@ def test_more_elastic_jobs_are_the_same_ones_and_more() -> None:
     assert (many | ~few).all()
 
 
-def test_per_gpu_needs_are_filled_in() -> None:
-    jobs = load(cpus_per_gpu=8.0, memory_gib_per_gpu=32.0).jobs
+def test_per_gpu_needs_and_checkpoints_are_filled_in() -> None:
+    jobs = load(cpus_per_gpu=8.0, memory_gib_per_gpu=32.0, checkpoint_interval_s=600.0).jobs
     assert (jobs.cpus_per_gpu == 8.0).all()
     assert (jobs.memory_gib_per_gpu == 32.0).all()
+    assert (jobs.checkpoint_interval_s == 600.0).all()
+    assert (load().jobs.checkpoint_interval_s == np.inf).all()  # as the trace says
+    with pytest.raises(TraceError, match=r"column 'checkpoint_interval_s': 0\.0: must be more than 0 s \(inf: none\)"):
+        load(checkpoint_interval_s=0.0)
 
 
 @pytest.mark.parametrize(

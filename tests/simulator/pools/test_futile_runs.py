@@ -154,6 +154,18 @@ def test_nodes_that_fail_sooner_than_a_job_saves() -> None:
     assert run.jobs["state"].tolist() == ["finished"]
 
 
+def test_nodes_that_fail_so_much_sooner_that_it_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of ten mean lives would need 22,000 attempts: a hundred that get no further than one before are enough,
+    and the time that the user says."""
+    monkeypatch.setattr(cluster, "TICK", 64)
+    for starve_after_s, most_s in ((DAY_S, 2e6), (100 * DAY_S, 1e7)):
+        run = still(
+            jobs_of((0, 4, 50_000)), failures=Failures(mtbf_s=5000.0, repair_s=1.0), starve_after_s=starve_after_s
+        )
+        thrashed(run)
+        assert max(100 * 4500, starve_after_s) < run.facts["end_s"] < most_s
+
+
 @pytest.mark.usefixtures("impatient")
 def test_spot_nodes_that_go_sooner_than_a_job_restarts() -> None:
     spot = Spot(mean_life_s=20.0, notice_s=5.0)

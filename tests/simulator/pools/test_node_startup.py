@@ -78,6 +78,15 @@ def test_an_autoscaler_that_takes_a_node_without_gpus_for_one_without_room_order
     assert len(run.nodes) == most
 
 
+def test_monitoring_measures_the_gpus_that_are_offered() -> None:
+    """All of them are held while the second node has joined without any: it is no node half full."""
+    startup = NodeStartup(boot_s=30.0, driver_s=200.0, registers="booted")
+    scaling = {"default": Wishes({0: 1, 100: 2})}
+    run = run_jobs(TWO_JOBS, "fifo", "consolidate", pools=[pool(startup=startup)], scaling=scaling)
+    measured = run.table("metrics", ["time_s", "gpu_allocation_frac"]).to_pandas().set_index("time_s")
+    assert measured["gpu_allocation_frac"].loc[60:420].tolist() == [1.0] * 7
+
+
 # ---- stock-outs
 def test_an_order_without_a_machine_is_placed_again_until_there_is_one(tmp_path: Path) -> None:
     """None can be had from 100 to 300: looked for until 120, again from 180 to 200 and from 260 to 280, then found."""
