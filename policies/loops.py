@@ -85,6 +85,7 @@ class Loops:
         self._skips_quiet = skips_quiet
         self.due_s = 0.0 if self._loops else math.inf  # when one is to be asked next
         self.bands: list[tuple[Loop, str, Band]] = []  # (whose, metric, its band) of all that sleep on
+        self.heed_age = False  # whether one sleeps by the age of the queue, which is another at each sample
         self.heed_jobs = False  # whether one sleeps only as long as jobs stay as they are
 
     def __bool__(self) -> bool:
@@ -127,4 +128,5 @@ class Loops:
         if self._skips_quiet:
             asleep = [(loop, loop.promise) for loop in self._loops if loop.promise is not None]
             self.bands = [(loop, *each) for loop, promise in asleep for each in promise.bands.items()]
+            self.heed_age = any(metric == "queue_age_s" for _, metric, _ in self.bands)
             self.heed_jobs = any(promise.by_jobs for _, promise in asleep)

@@ -118,13 +118,18 @@ class MetricsView:
             counts[index] += 1
         return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
 
-    def since_within(self, target: str, metric: str, low: float, high: float) -> float | None:
-        """Since when all samples lie within the bounds, both included, as far back as is kept; None: not now."""
+    def since_within(self, target: str, metric: str, low: float, high: float, back_to_s: float) -> float | None:
+        """Since when all samples lie within the bounds, both included; None: not now.
+
+        Nobody looks further back than to the sample that stood at `back_to_s`.
+        """
         since_s = None
         for time_s, sample in reversed(self._kept(target)):
             if not low <= _value(sample, metric, target) <= high:
                 break
             since_s = time_s
+            if time_s <= back_to_s:
+                break
         return since_s
 
     def extremes(self, target: str, metric: str, since_s: float) -> tuple[float | None, float | None]:

@@ -58,6 +58,11 @@ class Watching(Protocol):
     """Who is told of each sample when it is taken."""
 
     @property
+    def is_needed(self) -> bool:
+        """Whether anybody has to be told at present."""
+        ...
+
+    @property
     def heeds_age(self) -> bool:
         """Whether the age of the queue matters."""
         ...

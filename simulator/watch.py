@@ -64,9 +64,13 @@ class Watch:
 
     # ---- for the monitor
     @property
+    def is_needed(self) -> bool:
+        return bool(self._loops.bands)
+
+    @property
     def heeds_age(self) -> bool:
         """Whether a loop sleeps by the age of the queue, which differs from sample to sample."""
-        return any(metric == "queue_age_s" for _, metric, _ in self._loops.bands)
+        return self._loops.heed_age
 
     def see(self, seen_s: float, pools: Pools) -> float:
         """Policies see a sample of these values at `seen_s`; returns when that brings a decision."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from policies.errors import PolicyError
 from policies.quiet import Quiet
 from policies.registry import register
-from policies.scaling.alarms import MARGIN, Side, data_points, inside, is_on, quiet_alarms, require_points
+from policies.scaling.alarms import MARGIN, Points, Side, data_points, inside, is_on, quiet_alarms, require_points
 from policies.scaling.options import bounded, bounds, require, require_bounds, require_metric
 from policies.view import ClusterView, Target
 
@@ -76,6 +76,7 @@ class Step:
     period_s: float = 60.0
     _last_out_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _points: Points = field(default=(), init=False, repr=False, compare=False)  # when last asked
     _before: int = field(default=0, init=False, repr=False, compare=False)  # units before the last step out
 
     def __post_init__(self) -> None:
@@ -109,7 +110,7 @@ class Step:
     def desired(self, target: Target, view: ClusterView) -> int:
         now_s, count = view.now_s, target.num_units
         num = max(self.points_out, self.points_in)
-        points = data_points(target, view, self.metric, self.point_s, num, self.late_s)
+        points = self._points = data_points(target, view, self.metric, self.point_s, num, self.late_s)
         wanted = count
         if is_on(points, self.points_out, lambda value: value >= self.upper):
             rests = now_s < self._last_out_s + self.cooldown_out_s
@@ -140,4 +141,4 @@ class Step:
         if target.num_units > fewest and not target.num_starting:
             rested_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
             back = Side(self.points_in, inside(self.lower, MARGIN), lambda value: value <= self.lower, rested_s)
-        return quiet_alarms(target, view, self.metric, self.point_s, self.late_s, out, back)
+        return quiet_alarms(target, view, self.metric, self._points, self.point_s, out, back)

@@ -11,6 +11,7 @@ from policies.quiet import Quiet
 from policies.registry import register
 from policies.scaling.alarms import (
     MARGIN,
+    Points,
     Side,
     averages,
     data_points,
@@ -64,6 +65,7 @@ class TargetTracking:
     period_s: float = 60.0
     _last_out_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _points: dict[str, Points] = field(default_factory=dict, init=False, repr=False, compare=False)  # when last asked
 
     def __post_init__(self) -> None:
         twice = f"must not have {self.metric}, which is the metric itself"
@@ -116,7 +118,7 @@ class TargetTracking:
         """What one metric asks for: more or fewer units than there are if its alarm is on, else what there is."""
         count = target.num_units
         num = max(self.points_out, self.points_in)
-        points = data_points(target, view, metric, self.point_s, num, self.late_s)
+        points = self._points[metric] = data_points(target, view, metric, self.point_s, num, self.late_s)
         height = averages(target, metric, points)
         bound = goal if count else 0.0
         if is_on(height, self.points_out, lambda value: value > bound):
@@ -144,7 +146,7 @@ class TargetTracking:
             if goes_in:
                 is_below = partial(_is_below, target, metric, below)
                 back = Side(self.points_in, inside(below * units, MARGIN), is_below, rested_in_s)
-            of_one = quiet_alarms(target, view, metric, self.point_s, self.late_s, out, back)
+            of_one = quiet_alarms(target, view, metric, self._points[metric], self.point_s, out, back)
             promise = promise and promise.but(of_one)
         return promise
 
