@@ -113,15 +113,13 @@ class Loops:
         """
         stirred = [loop for loop in self._loops if loop.is_stirred(view, version)]
         for loop in stirred:
-            loop.wake(from_s)
-        if stirred:
-            self._settle()
+            self.wake(loop, from_s)
         return bool(stirred)
 
     def wake(self, loop: Loop, time_s: float) -> None:
         """A sample that a sleeping policy would not sleep through reaches it at `time_s`."""
         loop.wake(time_s)
-        self._settle()
+        self.due_s = min(self.due_s, loop.due_s)
 
     def _settle(self) -> None:
         self.due_s = min(loop.due_s for loop in self._loops)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from policies import METRICS
-from policies.metrics_view import KEEP_S
+from policies.metrics_view import KEEP_S, Stretch
 from simulator.monitor import Monitor
 from simulator.readings import AGE, Pools, Reading
 
@@ -100,28 +100,28 @@ class QuietMonitor(Monitor):
             unseen.popleft()  # and soon the next one: more than one a time is not needed
 
     def _deliver(self) -> None:
-        """Somebody looks: gives what policies may see by now, as far back as it is kept."""
-        unseen, interval_s = self._unseen, self._options.interval_s
-        seen_s = self._clock._now - self._options.delay_s
-        if not unseen or unseen[0][0] * interval_s > seen_s:
-            return
-        newest = unseen[-1][1] - 1
-        while newest * interval_s + self._options.delay_s > self._clock._now:
-            newest -= 1
-        oldest = newest - math.ceil(KEEP_S / interval_s) - 1
-        while unseen and unseen[0][0] <= newest:
+        """Somebody looks: gives what policies may see by now."""
+        unseen, interval_s, delay_s = self._unseen, self._interval_s, self._options.delay_s
+        now_s = self._clock._now
+        while unseen and unseen[0][0] * interval_s + delay_s <= now_s:
             first, end, reading = unseen.popleft()
-            self._give(range(max(first, oldest), min(end, newest + 1)), reading)
-            if end > newest + 1:
-                unseen.appendleft((newest + 1, end, reading))
+            seen = end
+            while (seen - 1) * interval_s + delay_s > now_s:
+                seen -= 1
+            self._give(first, seen, reading)
+            if seen < end:
+                unseen.appendleft((seen, end, reading))
+                return
 
-    def _give(self, samples: range, reading: Reading) -> None:
-        interval_s, head_s, add = self._options.interval_s, reading.head_s, self._view.metrics.add
+    def _give(self, first: int, end: int, reading: Reading) -> None:
+        interval_s = self._interval_s
         for name, numbers in zip(self._names, reading.pools, strict=True):
             values = dict(zip(METRICS, numbers, strict=True))
-            for sample in samples:
-                time_s = sample * interval_s
-                add(name, time_s, values if head_s != head_s else {**values, "queue_age_s": time_s - head_s})
+            last_s = (end - 1) * interval_s
+            if reading.head_s == reading.head_s:
+                values["queue_age_s"] = last_s - reading.head_s
+            stretch = Stretch(last_s, end - first, first, interval_s, values, reading.head_s)
+            self._view.metrics.add_stretch(name, stretch)
 
     def _write(self) -> None:
         """Turns the runs so far into rows."""
