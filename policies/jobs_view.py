@@ -63,6 +63,11 @@ class Pending:
     def __iter__(self) -> Iterator[Job]:
         return islice(self._items, self._head, None) if self._head else iter(self._items)
 
+    @property
+    def first(self) -> Job | None:
+        """The one that was submitted first."""
+        return self._items[self._head] if self.num else None
+
     def add(self, job: Job) -> None:
         items = self._items
         self.num += 1

@@ -109,6 +109,7 @@ class Loops:
         self._skips_quiet = skips_quiet
         self.due_s = 0.0 if self._loops else math.inf  # when one is to be asked next
         self.bands: list[tuple[Loop, str, Band]] = []  # (whose, metric, its band) of all that sleep on
+        self.heed_age = False  # whether one sleeps by the age of the queue, which is another at each sample
         self.heed_jobs = False  # whether one sleeps only as long as jobs stay as they are
 
     def __bool__(self) -> bool:
@@ -137,19 +138,18 @@ class Loops:
         """
         stirred = [loop for loop in self._loops if loop.is_stirred(view, version)]
         for loop in stirred:
-            loop.wake(from_s)
-        if stirred:
-            self._settle()
+            self.wake(loop, from_s)
         return bool(stirred)
 
     def wake(self, loop: Loop, time_s: float) -> None:
         """A sample that a sleeping policy would not sleep through reaches it at `time_s`."""
         loop.wake(time_s)
-        self._settle()
+        self.due_s = min(self.due_s, loop.due_s)
 
     def _settle(self) -> None:
         self.due_s = min(loop.due_s for loop in self._loops)
         if self._skips_quiet:
             asleep = [(loop, loop.promise) for loop in self._loops if loop.promise is not None]
             self.bands = [(loop, *each) for loop, promise in asleep for each in promise.bands.items()]
+            self.heed_age = any(metric == "queue_age_s" for _, metric, _ in self.bands)
             self.heed_jobs = any(promise.by_jobs for _, promise in asleep)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from policies.errors import PolicyError
 from policies.registry import nearest
@@ -38,7 +40,22 @@ SERVICE_METRICS = {
 
 
 KEEP_S = 3600.0  # samples older than that are forgotten
-_NO_SAMPLES: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=0)
+AGE = "queue_age_s"
+
+
+class Stretch(NamedTuple):
+    """Samples that say the same, one or more; of several, number k was taken at k * `interval_s`."""
+
+    last_s: float  # when the last of them was taken
+    num: int
+    first: int
+    interval_s: float
+    values: Mapping[str, float]
+    head_s: float  # nan; else since when the oldest job has waited: the age of the queue grows from sample to sample
+
+    @property
+    def first_s(self) -> float:
+        return self.last_s if self.num == 1 else self.first * self.interval_s
 
 
 class MetricsView:
@@ -51,36 +68,58 @@ class MetricsView:
         self._keep_s = keep_s
         self.is_whole = False
         self.feed: Callable[[], None] | None = None  # adds what is there by now, before somebody looks
-        self._samples: dict[str, deque[tuple[float, Mapping[str, float]]]] = {}
+        self._stretches: dict[str, deque[Stretch]] = {}
 
     def add(self, target: str, time_s: float, values: Mapping[str, float]) -> None:
         """Records one sample; for the monitor."""
-        samples = self._samples.setdefault(target, deque())
-        if self.is_whole and samples and samples[-1][0] == time_s:
-            samples.pop()  # it was so for no time at all
-        samples.append((time_s, values))
-        while len(samples) > 1 and samples[1][0] <= time_s - self._keep_s:  # the one that stood then stays
-            samples.popleft()
+        if self.is_whole:
+            known = self._stretches.get(target)
+            if known and known[-1].last_s == time_s:
+                known.pop()  # it was so for no time at all
+        self.add_stretch(target, Stretch(time_s, 1, 0, 0.0, values, math.nan))
 
-    def _kept(self, target: str) -> deque[tuple[float, Mapping[str, float]]]:
+    def add_stretch(self, target: str, stretch: Stretch) -> None:
+        """Records samples that say the same, at once."""
+        known = self._stretches.setdefault(target, deque())
+        known.append(stretch)
+        while len(known) > 1 and known[1].first_s <= stretch.last_s - self._keep_s:
+            known.popleft()
+
+    def _kept(self, target: str) -> deque[Stretch] | None:
         if self.feed is not None:
             self.feed()
-        return self._samples.get(target) or _NO_SAMPLES
+        return self._stretches.get(target)
+
+    def _back(self, target: str, metric: str) -> Iterator[tuple[float, float]]:
+        """(when, value) of all samples, newest first, back to the one that stood when those that are kept began."""
+        known = self._kept(target)
+        if not known:
+            return
+        since_s = known[-1].last_s - self._keep_s
+        for last_s, num, first, interval_s, values, head_s in reversed(known):
+            value, grows = _value(values, metric, target), metric == AGE and head_s == head_s
+            for number in range(first + num - 1, first - 1, -1):
+                time_s = last_s if num == 1 else number * interval_s
+                yield time_s, time_s - head_s if grows else value
+                if time_s <= since_s:
+                    return
 
     def latest(self, target: str, metric: str) -> float | None:
         """The last value measured; None before the first sample."""
-        samples = self._kept(target)
-        return _value(samples[-1][1], metric, target) if samples else None
+        return next((value for _, value in self._back(target, metric)), None)
 
     def newest_s(self, target: str) -> float | None:
         """When the last sample was taken; None before the first."""
-        samples = self._kept(target)
-        return samples[-1][0] if samples else None
+        known = self._kept(target)
+        return known[-1].last_s if known else None
 
     def interval_s(self, target: str) -> float | None:
         """How long it was from the last sample but one to the last; None before the second."""
-        samples = self._kept(target)
-        return samples[-1][0] - samples[-2][0] if len(samples) > 1 else None
+        known = self._kept(target)
+        if not known or (len(known) == 1 and known[0].num == 1):
+            return None
+        last = known[-1]
+        return last.last_s - (known[-2].last_s if last.num == 1 else (last.first + last.num - 2) * last.interval_s)
 
     def mean(self, target: str, metric: str, since_s: float) -> float | None:
         """Mean of the samples taken after `since_s` (exclusive); None if there are none."""
@@ -93,10 +132,10 @@ class MetricsView:
     def since(self, target: str, metric: str, since_s: float) -> list[tuple[float, float]]:
         """(when, value) of the samples taken after `since_s` (exclusive), oldest first."""
         found = []
-        for time_s, sample in reversed(self._kept(target)):
-            if time_s <= since_s:
+        for sample in self._back(target, metric):
+            if sample[0] <= since_s:
                 break
-            found.append((time_s, _value(sample, metric, target)))
+            found.append(sample)
         return found[::-1]
 
     def points(self, target: str, metric: str, until_s: float, point_s: float, num: int) -> list[float | None]:
@@ -108,23 +147,28 @@ class MetricsView:
             ends_s = [until_s - i * point_s for i in range(num)]
             return [self._standing(target, metric, end_s - point_s, end_s) for end_s in ends_s]
         sums, counts = [0.0] * num, [0] * num
-        for time_s, sample in reversed(self._kept(target)):
+        for time_s, value in self._back(target, metric):
             if time_s > until_s:
                 continue
             index = int((until_s - time_s) // point_s)
             if index >= num:
                 break
-            sums[index] += _value(sample, metric, target)
+            sums[index] += value
             counts[index] += 1
         return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
 
-    def since_within(self, target: str, metric: str, low: float, high: float) -> float | None:
-        """Since when all samples lie within the bounds, both included, as far back as is kept; None: not now."""
+    def since_within(self, target: str, metric: str, low: float, high: float, back_to_s: float) -> float | None:
+        """Since when all samples lie within the bounds, both included; None: not now.
+
+        Nobody looks further back than to the sample that stood at `back_to_s`.
+        """
         since_s = None
-        for time_s, sample in reversed(self._kept(target)):
-            if not low <= _value(sample, metric, target) <= high:
+        for time_s, value in self._back(target, metric):
+            if not low <= value <= high:
                 break
             since_s = time_s
+            if time_s <= back_to_s:
+                break
         return since_s
 
     def extremes(self, target: str, metric: str, since_s: float) -> tuple[float | None, float | None]:
@@ -132,23 +176,20 @@ class MetricsView:
 
         (None, None) unless measuring began by then.
         """
-        samples = self._kept(target)
-        if not samples or samples[0][0] > since_s:
-            return None, None
         values: list[float] = []
-        for time_s, sample in reversed(samples):
-            values.append(_value(sample, metric, target))
+        for time_s, value in self._back(target, metric):
+            values.append(value)
             if time_s <= since_s:
-                break
-        return min(values), max(values)
+                return min(values), max(values)
+        return None, None
 
     def _standing(self, target: str, metric: str, from_s: float, to_s: float) -> float | None:
         """The time-weighted mean of what stood from one time to another; None where nothing did."""
-        total, weight_s, end_s, value = 0.0, 0.0, to_s, None
-        for time_s, sample in reversed(self._kept(target)):
+        total, weight_s, end_s, last = 0.0, 0.0, to_s, None
+        for time_s, value in self._back(target, metric):
             if time_s > to_s:
                 continue
-            value = _value(sample, metric, target)
+            last = value
             if from_s >= to_s:
                 break
             begin_s = max(time_s, from_s)
@@ -156,7 +197,7 @@ class MetricsView:
             weight_s, end_s = weight_s + (end_s - begin_s), begin_s
             if begin_s == from_s:
                 break
-        return total / weight_s if weight_s else value
+        return total / weight_s if weight_s else last
 
 
 def _value(sample: Mapping[str, float], metric: str, target: str) -> float:

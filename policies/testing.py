@@ -22,7 +22,7 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,12 +33,14 @@ from policies.errors import PolicyError
 from policies.fake_cluster import FakeCluster, FakeJob, random_cluster
 from policies.forecasting import Clairvoyant, Forecaster
 from policies.job import Job, Placement
+from policies.metrics_view import METRICS
 from policies.nodes import Space
 from policies.placement.consolidate import Consolidate
 from policies.placement.pooled import Pooled
 from policies.placement.spread import Spread
 from policies.plan import Draft, Plan
-from policies.protocols import AllocationPolicy, PlacementPolicy, ScalingPolicy
+from policies.protocols import AllocationPolicy, PlacementPolicy, QuietPolicy, ScalingPolicy, SleepyPolicy
+from policies.quiet import Band, Quiet
 from policies.reasons import Reasons
 from policies.view import ClusterView, ServiceView, Target
 
@@ -351,11 +353,89 @@ class ScalingPolicyContract(_Contract):
         """What must hold of what it said at one decision; `again` says how to see it again."""
         assert chain["steps"], again
 
+    def test_quiet_is_kept(self, policy: ScalingPolicy) -> None:
+        """At its ticks until then it wants what there is; later on one that was asked answers as one that was not."""
+        if not isinstance(policy, QuietPolicy):
+            pytest.skip("it promises nothing")
+        if "default" not in self.scales:
+            pytest.skip("it does not scale pools")
+        for seed in range(0, self.num_clusters, 5):
+            played = _Played(random_cluster(seed, Pooled()), copy.deepcopy(policy), np.random.default_rng(seed))
+            for _ in range(15):
+                played.ask_all()
+                promise = played.promise()
+                if promise is not None and promise.until_s > played.next_tick_s:
+                    played.sleep_through(promise, seed)
+                played.tick()
+
     def test_without_measurements(self, policy: ScalingPolicy) -> None:
         service = ServiceView(name="chat", gpus_per_unit=1, min_units=0, max_units=9)
         view = FakeCluster({"a": FakeJob()}, nodes=[8, 8], max_nodes=4, services=[service]).view()
         for target in self._targets(view):
             assert policy.desired(target, view) >= 0
+
+
+class _Played:
+    """A policy and its pool, which gets at once what it wants; samples come at an interval, jobs stay as they are."""
+
+    interval_s = 60.0
+    most_ticks = 25  # that are slept through
+
+    def __init__(self, cluster: FakeCluster, policy: QuietPolicy, rng: np.random.Generator) -> None:
+        self.cluster, self.rng = cluster, rng
+        self.policies = [policy]
+        self.target = cluster.view().pools["default"]
+        self.values = {name: float(rng.random() * 2) for name in METRICS}
+        self.sample_s = cluster.now_s + self.interval_s
+        self.next_tick_s = cluster.now_s + policy.period_s
+
+    def ask_all(self, why: str = "") -> None:
+        """Asks; where there are several, they must agree."""
+        answers = [policy.desired(self.target, self.cluster.view()) for policy in self.policies]
+        assert len(set(answers)) == 1, f"at {self.cluster.now_s} asked {answers[0]}, unasked {answers[1]}; {why}"
+        count = min(max(answers[0], self.target.min_units), self.target.max_units)
+        self.was_quiet = count == self.target.num_units
+        self.target.num_ready = count - self.target.num_starting
+
+    def promise(self) -> Quiet | None:
+        return self.policies[0].quiet(self.target, self.cluster.view()) if self.was_quiet else None
+
+    def tick(self, bands: Mapping[str, Band] | None = None) -> None:
+        """Goes on to the next tick; samples until then keep to the bands."""
+        while self.sample_s <= self.next_tick_s:
+            for name in METRICS:
+                if self.rng.random() < 0.5:
+                    self.values[name] = float(self.rng.choice([0.0, 1.0, self.rng.random() * 3]))
+            if bands is not None:
+                for name, (low, high) in bands.items():
+                    self.values[name] = min(max(self.values[name], low), high)
+            self.cluster.view().metrics.add("default", self.sample_s, dict(self.values))
+            self.sample_s += self.interval_s
+        self.cluster.now_s = self.next_tick_s
+        self.cluster.view()
+        self.next_tick_s += self.policies[0].period_s
+
+    def sleep_through(self, promise: Quiet, seed: int) -> None:
+        """One is asked at each tick and one is not; then both are, for a while."""
+        why = f"after it promised at {self.cluster.now_s} {promise}; {_again(seed, Pooled())}"
+        asked = self.policies[0]
+        unasked = copy.deepcopy(asked)
+        count, slept_s = self.target.num_units, None
+        for _ in range(self.most_ticks):
+            if self.next_tick_s >= promise.until_s:
+                break
+            self.tick(promise.bands)
+            slept_s = self.cluster.now_s
+            wanted = asked.desired(self.target, self.cluster.view())
+            wanted = min(max(wanted, self.target.min_units), self.target.max_units)
+            assert wanted == count, f"at {slept_s} it wants {wanted}; {why}"
+        if slept_s is not None and isinstance(unasked, SleepyPolicy):
+            unasked.slept(slept_s)
+        self.policies.append(unasked)
+        for _ in range(12):
+            self.tick()
+            self.ask_all(why)
+        self.policies.pop()
 
 
 class _Nothing:

@@ -58,6 +58,11 @@ class Watching(Protocol):
     """Who is told of each sample when it is taken."""
 
     @property
+    def is_needed(self) -> bool:
+        """Whether anybody has to be told at present."""
+        ...
+
+    @property
     def heeds_age(self) -> bool:
         """Whether the age of the queue matters."""
         ...
@@ -89,6 +94,7 @@ class Monitor:
         self._window = Window(options.window_s) if options.window_s else None
         self._seen: tuple[float, Reading] | None = None  # the last one of a perfect monitor
         self._late: deque[tuple[float, Pools]] = deque()  # (when policies see it, a sample)
+        self._num_late = 0  # deliveries that are to come
         self._ticks = 0
         self._call = Call(self._tick)
         self._view.metrics.is_whole = options.perfect
@@ -133,8 +139,8 @@ class Monitor:
         for index, (name, values) in enumerate(samples.items()):
             self._record(now_s, index, values)
             if delay_s:
-                delivery = partial(self._view.metrics.add, name, now_s, values)
-                self._clock.call_at(now_s + delay_s, Call(delivery), SAMPLE)
+                self._num_late += 1
+                self._clock.call_at(now_s + delay_s, Call(partial(self._deliver_late, name, now_s, values)), SAMPLE)
             else:
                 self._view.metrics.add(name, now_s, values)
         if self.watch is not None:
@@ -144,7 +150,12 @@ class Monitor:
                 self._late.append((now_s + delay_s, pools))
         self._units.take(now_s)
         self._ticks += 1  # a product, not a running sum: no drift
-        self._clock.call_at(self._ticks * self._options.interval_s, self._call, SAMPLE)
+        if len(self._clock._queue) > self._num_late:  # else nothing is to come, and sampling is no reason to go on
+            self._clock.call_at(self._ticks * self._options.interval_s, self._call, SAMPLE)
+
+    def _deliver_late(self, name: str, time_s: float, values: Mapping[str, float]) -> None:
+        self._num_late -= 1
+        self._view.metrics.add(name, time_s, values)
 
     # ---- samples
     def _sample(self, view: ClusterView) -> dict[str, dict[str, float]]:

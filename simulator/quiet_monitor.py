@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from policies import METRICS
-from policies.metrics_view import KEEP_S
+from policies.metrics_view import KEEP_S, Stretch
 from simulator.monitor import Monitor
 from simulator.readings import AGE, Pools, Reading
 
@@ -25,6 +25,10 @@ class QuietMonitor(Monitor):
     """Samples every pool as it is at that moment. Runs only under a `Watch`, which says when time passes."""
 
     def _begin(self) -> None:
+        self._interval_s = self._options.interval_s
+        self._num_kept = (
+            math.ceil((KEEP_S + self._options.delay_s) / self._interval_s) + 3
+        )  # samples that may be asked for
         self._next_s = 0.0  # of the next sample
         self._runs: list[float] = []  # laid end to end: first sample, how many, and the reading's numbers
         self._unseen: deque[tuple[int, int, Reading]] = deque()  # (first, behind the last, ...) not yet for policies
@@ -38,8 +42,8 @@ class QuietMonitor(Monitor):
     def look(self) -> float:
         if self._next_s <= self._clock._now and not self._clock.stopped:
             reading = self._readings.now()
-            if self.watch is not None:
-                self.watch.see(self._next_s + self._options.delay_s, reading.at(self._next_s))
+            assert self.watch is not None
+            self.watch.see(self._next_s + self._options.delay_s, reading.at(self._next_s))
             self._take(reading, self._ticks + 1)
         return self._next_s
 
@@ -47,14 +51,19 @@ class QuietMonitor(Monitor):
         """Takes the samples before `until_s`, or before the decision that one of them brings about."""
         if self._next_s >= until_s:
             return self._next_s
-        reading, watch = self._readings.now(), self.watch
-        one_by_one = watch is not None and watch.heeds_age and reading.head_s == reading.head_s
-        while self._next_s < until_s:
-            if watch is not None:
-                pools = reading.at(self._next_s) if one_by_one else reading.pools
-                until_s = min(until_s, watch.see(self._next_s + self._options.delay_s, pools))
-            if self._next_s < until_s:
-                self._take(reading, self._ticks + 1 if one_by_one else self._num_before(until_s))
+        reading, watch, delay_s = self._readings.now(), self.watch, self._options.delay_s
+        assert watch is not None
+        if watch.is_needed:
+            if watch.heeds_age and reading.head_s == reading.head_s:
+                while self._next_s < until_s:  # one by one: each finds another age
+                    until_s = min(until_s, watch.see(self._next_s + delay_s, reading.at(self._next_s)))
+                    if self._next_s < until_s:
+                        self._take(reading, self._ticks + 1)
+                return self._next_s
+            until_s = min(until_s, watch.see(self._next_s + delay_s, reading.pools))
+            if until_s <= self._next_s:
+                return self._next_s
+        self._take(reading, self._num_before(until_s))
         return self._next_s
 
     def on_their_way(self) -> Iterable[Pools]:
@@ -68,7 +77,7 @@ class QuietMonitor(Monitor):
 
     def _num_before(self, time_s: float) -> int:
         """How many samples come before a time."""
-        interval_s = self._options.interval_s
+        interval_s = self._interval_s
         num = math.ceil(time_s / interval_s)  # one too many or too few, maybe, by rounding
         while (num - 1) * interval_s >= time_s:
             num -= 1
@@ -79,8 +88,7 @@ class QuietMonitor(Monitor):
     def _take(self, reading: Reading, end: int) -> None:
         """The samples from the next one to the one before number `end` all say the same."""
         first, self._ticks = self._ticks, end
-        interval_s = self._options.interval_s
-        self._next_s = end * interval_s
+        self._next_s = end * self._interval_s
         runs, unseen = self._runs, self._unseen
         runs += (first, end - first, reading.head_s)
         for values in reading.pools:
@@ -88,32 +96,32 @@ class QuietMonitor(Monitor):
         if len(runs) > _MOST_NUMBERS:
             self._write()
         unseen.append((first, end, reading))
-        if unseen[0][1] * interval_s < self._next_s - self._options.delay_s - KEEP_S - 2 * interval_s:
+        if unseen[0][1] < end - self._num_kept:
             unseen.popleft()  # and soon the next one: more than one a time is not needed
 
     def _deliver(self) -> None:
-        """Somebody looks: gives what policies may see by now, as far back as it is kept."""
-        unseen, interval_s = self._unseen, self._options.interval_s
-        seen_s = self._clock._now - self._options.delay_s
-        if not unseen or unseen[0][0] * interval_s > seen_s:
-            return
-        newest = unseen[-1][1] - 1
-        while newest * interval_s + self._options.delay_s > self._clock._now:
-            newest -= 1
-        oldest = newest - math.ceil(KEEP_S / interval_s) - 1
-        while unseen and unseen[0][0] <= newest:
+        """Somebody looks: gives what policies may see by now."""
+        unseen, interval_s, delay_s = self._unseen, self._interval_s, self._options.delay_s
+        now_s = self._clock._now
+        while unseen and unseen[0][0] * interval_s + delay_s <= now_s:
             first, end, reading = unseen.popleft()
-            self._give(range(max(first, oldest), min(end, newest + 1)), reading)
-            if end > newest + 1:
-                unseen.appendleft((newest + 1, end, reading))
+            seen = end
+            while (seen - 1) * interval_s + delay_s > now_s:
+                seen -= 1
+            self._give(first, seen, reading)
+            if seen < end:
+                unseen.appendleft((seen, end, reading))
+                return
 
-    def _give(self, samples: range, reading: Reading) -> None:
-        interval_s, head_s, add = self._options.interval_s, reading.head_s, self._view.metrics.add
+    def _give(self, first: int, end: int, reading: Reading) -> None:
+        interval_s = self._interval_s
         for name, numbers in zip(self._names, reading.pools, strict=True):
             values = dict(zip(METRICS, numbers, strict=True))
-            for sample in samples:
-                time_s = sample * interval_s
-                add(name, time_s, values if head_s != head_s else {**values, "queue_age_s": time_s - head_s})
+            last_s = (end - 1) * interval_s
+            if reading.head_s == reading.head_s:
+                values["queue_age_s"] = last_s - reading.head_s
+            stretch = Stretch(last_s, end - first, first, interval_s, values, reading.head_s)
+            self._view.metrics.add_stretch(name, stretch)
 
     def _write(self) -> None:
         """Turns the runs so far into rows."""
@@ -122,13 +130,11 @@ class QuietMonitor(Monitor):
         self._runs.clear()
         if not len(runs):
             return
-        first, counts = runs[:, 0], runs[:, 1].astype(np.int64)
-        run = np.arange(len(runs)).repeat(counts)
-        sample = np.arange(len(run)) - (counts.cumsum() - counts).repeat(counts) + first[run]
-        time_s = sample * self._options.interval_s
-        values = runs[:, 3:].reshape(-1, num_pools, num_metrics)[run]
-        age_s = time_s - runs[run, 2]
-        values[:, :, AGE] = np.where(np.isnan(age_s), 0.0, age_s)[:, None]
-        columns = values.reshape(-1, num_metrics).T
-        pools = np.tile(np.arange(num_pools), len(run))
-        self._recorder.metrics.write([time_s.repeat(num_pools), pools, *columns])
+        counts = runs[:, 1].astype(np.int64)
+        samples = np.arange(runs[0, 0], runs[0, 0] + counts.sum())  # without gaps
+        time_s = (samples * self._options.interval_s).repeat(num_pools)
+        age_s = time_s - runs[:, 2].repeat(counts).repeat(num_pools)
+        by_metric = np.ascontiguousarray(runs[:, 3:].reshape(-1, num_pools, num_metrics).transpose(2, 0, 1))
+        columns = [values.repeat(counts, axis=0).ravel() for values in by_metric]
+        columns[AGE] = np.where(np.isnan(age_s), 0.0, age_s)
+        self._recorder.metrics.write([time_s, np.tile(np.arange(num_pools), len(samples)), *columns])

@@ -12,10 +12,12 @@ from simulator.cluster import Cluster
 from simulator.pools import PoolSpec
 from simulator.usage import Usage
 
+_EMPTY = 0.0, 0.0, 0.0
 AGE = list(METRICS).index("queue_age_s")
 _PER_NODE = ("cpus_per_node", "memory_gib_per_node", "network_gib_per_s")
 
 
+Queue = tuple[float, ...]  # its length, its age (left 0), the GPUs that it asks for
 Pools = tuple[tuple[float, ...], ...]  # of each pool, its values in the order of METRICS
 
 
@@ -45,33 +47,31 @@ class Readings:
         self._cluster, self._usage, self._pending = cluster, usage, view.pending
         self._views: Sequence[PoolView] = [view.pools[name] for name in pools]
         self._specs = list(pools.values())
-        self._key: tuple[object, ...] = ()
+        self._state: tuple[object, ...] = ()  # of the last reading
         self._last = Reading((), math.nan)
+        self._shares: dict[tuple[int, int], tuple[float, ...]] = {}  # by GPUs held and nodes, where these say all
 
     def now(self) -> Reading:
         """The same object as before if nothing has changed."""
         pending = self._pending
-        head = next(iter(pending), None) if pending.num else None
-        key = (
-            self._cluster.held_gpus,
-            self._usage.num_changes,
-            pending.num,
-            pending.num_gpus,
-            head,
-            *[(view.num_ready, view.num_without_gpus, view.num_draining) for view in self._views],
-        )
-        if key != self._key:
-            self._key = key
-            queue = (float(pending.num), 0.0, float(pending.num_gpus))
-            self._last = Reading(self._read(queue), head.submit_s if head else math.nan)
+        first = pending.first if pending.num else None
+        nodes = [view.num_ready - view.num_without_gpus + view.num_draining for view in self._views]
+        state = self._cluster.held_gpus, self._usage.num_changes, pending.num, pending.num_gpus, first, nodes
+        if state != self._state:
+            self._state = state
+            queue = _EMPTY if first is None else (float(pending.num), 0.0, float(pending.num_gpus))
+            self._last = Reading(self._read(nodes, queue), math.nan if first is None else first.submit_s)
         return self._last
 
-    def _read(self, queue: tuple[float, float, float]) -> Pools:
+    def _read(self, nodes: Sequence[int], queue: Queue) -> Pools:
         usage, held = self._usage, self._cluster.held_gpus
-        nodes = [view.num_ready - view.num_without_gpus + view.num_draining for view in self._views]
         if len(nodes) == 1:
-            used = usage.used(0) if usage.is_needed else usage.used_by(held)
-            return (_values(self._specs[0], nodes[0], held, used, queue),)
+            if usage.is_needed:
+                return (_values(self._specs[0], nodes[0], held, usage.used(0), queue),)
+            shares = self._shares.get((held, nodes[0]))
+            if shares is None:
+                shares = self._shares[held, nodes[0]] = _values(self._specs[0], nodes[0], held, usage.used_by(held), ())
+            return (shares + queue,)
         if not usage.unplaced_gpus:
             return tuple(
                 _values(spec, count, usage.held_gpus(index), usage.used(index), queue)
@@ -79,7 +79,7 @@ class Readings:
             )
         return self._read_pooled(nodes, queue)
 
-    def _read_pooled(self, nodes: Sequence[int], queue: tuple[float, float, float]) -> Pools:
+    def _read_pooled(self, nodes: Sequence[int], queue: Queue) -> Pools:
         """Where jobs have no nodes: a pool holds its share of all that is held, and uses what all do on average."""
         view = self._cluster.view()
         held, used = self._usage.in_all()
@@ -104,9 +104,7 @@ class Readings:
         return [sum(amounts[i] * count for amounts, count in zip(each, nodes, strict=True) if count) for i in range(5)]
 
 
-def _values(
-    spec: PoolSpec, num_nodes: int, held: int, used: Sequence[float], queue: tuple[float, float, float]
-) -> tuple[float, ...]:
+def _values(spec: PoolSpec, num_nodes: int, held: int, used: Sequence[float], queue: Queue) -> tuple[float, ...]:
     gpus = num_nodes * spec.gpus_per_node
     busy, gpu_memory_gib, cpus, memory_gib, network_gib_per_s = used
     return (

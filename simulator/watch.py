@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from policies import METRICS
-from policies.loops import Loops
+from policies.loops import Loop, Loops
 from simulator.clock import Clock
 from simulator.cluster import Cluster
 from simulator.monitor import Monitor
@@ -28,6 +28,7 @@ class Watch:
     def __init__(self, clock: Clock, cluster: Cluster, loops: Loops, monitor: Monitor, pools: list[str]) -> None:
         self._clock, self._cluster, self._loops, self._monitor = clock, cluster, loops, monitor
         self._place = {(pool, metric): (i, j) for i, pool in enumerate(pools) for j, metric in enumerate(METRICS)}
+        self._bands, self._checks = loops.bands, list[tuple[Loop, int, int, float, float]]()
         monitor.watch = self
         clock.on_pass, clock.pass_s = self._pass, 0.0
         cluster.on_ask = self._ask
@@ -64,15 +65,21 @@ class Watch:
 
     # ---- for the monitor
     @property
+    def is_needed(self) -> bool:
+        return bool(self._loops.bands)
+
+    @property
     def heeds_age(self) -> bool:
         """Whether a loop sleeps by the age of the queue, which differs from sample to sample."""
-        return any(metric == "queue_age_s" for _, metric, _ in self._loops.bands)
+        return self._loops.heed_age
 
     def see(self, seen_s: float, pools: Pools) -> float:
         """Policies see a sample of these values at `seen_s`; returns when that brings a decision."""
         loops, due_s = self._loops, math.inf
-        for loop, metric, (low, high) in loops.bands:
-            pool, index = self._place[loop.name, metric]
+        if loops.bands is not self._bands:
+            self._bands = loops.bands
+            self._checks = [(loop, *self._place[loop.name, metric], *band) for loop, metric, band in loops.bands]
+        for loop, pool, index, low, high in self._checks:
             if not low <= pools[pool][index] <= high:
                 loops.wake(loop, seen_s)
                 self._cluster.decide_at(loops.due_s)

@@ -71,15 +71,15 @@ class Side:
 
 
 def quiet_alarms(
-    target: Target, view: ClusterView, metric: str, point_s: float, late_s: float, out: Side | None, back: Side | None
+    target: Target, view: ClusterView, metric: str, points: Points, point_s: float, out: Side | None, back: Side | None
 ) -> Quiet:
     """For how long nothing follows from two alarms, one above and one below; None: that one can do nothing.
+
+    `points` are what `data_points` finds at this moment, as many as either alarm looks at.
 
     As long as samples lie between their bounds, if the newest point and all samples since do; else until so many points
     can have come that one is on.
     """
-    num = max([1, *(side.num for side in (out, back) if side)])
-    points = data_points(target, view, metric, point_s, num, late_s)
     band = (-math.inf if back is None else back.bound, math.inf if out is None else out.bound)
     begun_s = view.now_s // point_s * point_s
     newest = [value for _, value in view.metrics.since(target.name, metric, begun_s)]

@@ -23,11 +23,14 @@ def unneeded(rooms: Sequence[Room], threshold: float, before: Collection[int] = 
     Empty ones are looked at first, then those that could go `before` (by index), else the oldest. `rooms` are left
     alone.
     """
-    there = {room.index: room.copy() for room in rooms}
-    found = []
-    for room in sorted(rooms, key=lambda room: (bool(room.pods), room.index not in before, room.index)):
-        if utilization(room) > threshold + 1e-9:
-            continue
+    little = [room for room in rooms if utilization(room) <= threshold + 1e-9]
+    little.sort(key=lambda room: (bool(room.pods), room.index not in before, room.index))
+    found = [room for room in little if not room.pods]
+    if len(found) == len(little):
+        return found
+    gone = {room.index for room in found}
+    there = {room.index: room.copy() for room in rooms if room.index not in gone}
+    for room in little[len(found) :]:
         mine = there.pop(room.index)
         if fits_whole(mine.pods, list(there.values())):  # also what was moved to it
             found.append(room)

@@ -29,7 +29,18 @@ from policies.scaling.ca_scale_up import (
 )
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Pod, Room, Waiting, coming, first_fit, node_size, of_pool, rooms_of, state_of
+from policies.scaling.packing import (
+    Pod,
+    Room,
+    Running,
+    Waiting,
+    coming,
+    first_fit,
+    node_size,
+    of_pool,
+    rooms_of,
+    state_of,
+)
 from policies.view import ClusterView, PoolView, Target
 
 
@@ -105,6 +116,7 @@ class ClusterAutoscaler:
     _rng: np.random.Generator = field(init=False, repr=False, compare=False)
     _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
     _leaving: list[int] = field(default_factory=list, init=False, repr=False, compare=False)  # nodes to remove now
+    _running: Running = field(default_factory=Running, init=False, repr=False, compare=False)
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
     _acts: bool = field(default=False, init=False, repr=False, compare=False)  # did so when last asked
 
@@ -192,7 +204,7 @@ class ClusterAutoscaler:
         if self._seen is None or self._seen.state != state:
             sizes = {pool.name: node_size(view, pool) for pool in pools}
             largest = max(sizes.values(), key=lambda size: size.num_gpus)
-            rooms = rooms_of(view, sizes)
+            rooms = rooms_of(view, sizes, self._running)
             upcoming = [room for pool in pools for room in coming(pool, sizes[pool.name], self.waits_for_gpus)]
             left = first_fit(chain.from_iterable(self._waiting.gangs(view, largest)), rooms + upcoming)
             self._seen = _Seen(state, rooms, left, oldest(left), sizes)

@@ -16,7 +16,7 @@ from policies.scaling.joint import a_pool
 from policies.scaling.karpenter_disruption import Cluster, Command, budget, consolidation, emptiness, first_command
 from policies.scaling.karpenter_scheduling import Batch, InstanceType, launched, schedule
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Room, Waiting, coming, node_size, of_pool, rooms_of, state_of
+from policies.scaling.packing import Room, Running, Waiting, coming, node_size, of_pool, rooms_of, state_of
 from policies.ticks import after_turns
 from policies.view import ClusterView, PoolView, Target
 
@@ -81,6 +81,7 @@ class Karpenter:
     _replacing: _Replacing | None = field(default=None, init=False, repr=False, compare=False)
     _leaving: Sequence[int] = field(default=(), init=False, repr=False, compare=False)  # nodes to remove now
     _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
+    _running: Running = field(default_factory=Running, init=False, repr=False, compare=False)
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
     _asked_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _acts: bool = field(default=False, init=False, repr=False, compare=False)  # did so when last asked
@@ -162,7 +163,7 @@ class Karpenter:
             sizes = {pool.name: node_size(view, pool) for pool in pools}
             largest = max(sizes.values(), key=lambda size: size.num_gpus)
             cluster = Cluster(
-                rooms=rooms_of(view, sizes),
+                rooms=rooms_of(view, sizes, self._running),
                 coming=[room for pool in pools for room in coming(pool, sizes[pool.name])],
                 waiting=list(chain.from_iterable(self._waiting.gangs(view, largest))),
                 types={pool.name: InstanceType(pool.name, sizes[pool.name], pool.usd_per_unit_h) for pool in pools},

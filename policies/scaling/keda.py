@@ -81,6 +81,8 @@ class Keda:
     `period_s`, it is the HPA that KEDA generates (see `kubernetes_hpa`), with a minimum of 1 at least; what an instant
     of both brings is KEDA's. `fallback_units` is what the HPA goes by once a trigger has failed more than
     `fallback_failures` times in a row.
+
+    It promises no quiet (`policies.quiet`): polls, and failures counted, follow from when it was asked.
     """
 
     triggers: Sequence[Trigger] = field(default_factory=lambda: [Trigger()])

@@ -64,6 +64,8 @@ class KnativeKpa:
     Averages are over buckets of 1 s, or where monitoring samples less often of its interval; a window is one bucket
     at least. Emulated: 0 must be wanted for the whole of `grace_s` before the last replica goes, which Knative may cut
     short; and what waits for a replica that isn't there is seen at the next tick.
+
+    It promises no quiet (`policies.quiet`): buckets of its windows run out between samples.
     """
 
     metric: str = "concurrency"

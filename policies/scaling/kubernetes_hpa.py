@@ -97,10 +97,11 @@ class KubernetesHpa:
     period_s: float = 15.0
     _normalizer: Normalizer = field(init=False, repr=False, compare=False)
     _tolerance: Tolerance = field(init=False, repr=False, compare=False)
+    _wishes: list[int | None] = field(default_factory=list, init=False, repr=False, compare=False)  # when last asked
     _recommends: bool = field(default=True, init=False, repr=False, compare=False)  # it did when last asked
-    _bands: dict[tuple[MetricSpec, int, int, int | None], Band] = field(
+    _bands: dict[tuple[MetricSpec, tuple[int, int, int], int | None], Band] = field(
         default_factory=dict, init=False, repr=False, compare=False
-    )  # (metric, units, draining ones, what it asks for) -> values that ask for it
+    )  # (metric, units that are ready, starting, draining; what it asks for) -> values that ask for it
 
     def __post_init__(self) -> None:
         self.metrics = [made(MetricSpec, each, f"kubernetes_hpa: metrics[{i}]") for i, each in enumerate(self.metrics)]
@@ -145,7 +146,8 @@ class KubernetesHpa:
             if why:
                 say_bound(why, target, current, fewest, most, replicas)
         else:
-            wanted = combined(current, [self._wish(spec, target, view) for spec in self.metrics], why)
+            self._wishes = [self._wish(spec, target, view) for spec in self.metrics]
+            wanted = combined(current, self._wishes, why)
             if wanted is None:
                 return current
             replicas = self._normalizer.normalized(now_s, current, wanted, fewest, most, why)
@@ -153,25 +155,24 @@ class KubernetesHpa:
         return replicas
 
     def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
-        """Of a pool none of whose nodes is on its way: as long as each metric asks for what it asks for now, and what
-        was recommended before holds; see `Normalizer.quiet_until_s`."""
+        """Of a pool: as long as each metric asks for what it asks for now, and what was recommended before holds; see
+        `Normalizer.quiet_until_s`. Not while nodes are on their way, if a Value counts by those that are ready."""
         current = target.num_units
         fewest, most = bounds(target, self.min_units, self.max_units)
         if not current and fewest:
             return Quiet()  # it is off
-        if isinstance(target, ServiceView) or target.num_starting or self.stale_s < math.inf:
+        if isinstance(target, ServiceView) or self.stale_s < math.inf:
             return None
-        values = [self._measured(spec, target, view) for spec in self.metrics]
-        if None in values:
+        if target.num_starting and any(spec.target_type == "Value" for spec in self.metrics):
             return None
-        wishes = [self._wish(spec, target, view) for spec in self.metrics]
-        wanted = combined(current, wishes)
-        if wanted is None:
+        wanted = combined(current, self._wishes)
+        if wanted is None or None in self._wishes:
             return None
         promise: Quiet | None = Quiet(just_before(self._normalizer.quiet_until_s(current, wanted, fewest, most)))
-        for spec, value, wish in zip(self.metrics, values, wishes, strict=True):
-            key = spec, current, target.num_draining, wish
+        for spec, wish in zip(self.metrics, self._wishes, strict=True):
+            key = spec, (target.num_ready, target.num_starting, target.num_draining), wish
             if key not in self._bands:
+                value = view.metrics.latest(target.name, spec.metric)
                 assert value is not None
                 self._bands[key] = alike(partial(self._wish_at, spec, target), value)
             promise = promise and promise.but(Quiet(bands={spec.metric: self._bands[key]}))
@@ -201,12 +202,12 @@ class KubernetesHpa:
         return wish
 
     def _wish_at(self, spec: MetricSpec, target: Target, value: float) -> int | None:
-        """The same of a value, all units being ready where the metric is theirs."""
+        """The same of a value, that of each unit that is ready where the metric is theirs."""
         if not spec.is_outside:
             is_utilization = spec.target_type == "Utilization"
             goal = int(spec.target) if is_utilization else milli(spec.target)
-            ready = self._average(spec, target, value)
-            return by_pods(target.num_units, ready, Usage(), Usage(), goal, is_utilization, self._tolerance)
+            ready, unready = self._average(spec, target, value), _unready(target)
+            return by_pods(target.num_units, ready, unready, Usage(), goal, is_utilization, self._tolerance)
         if spec.target_type == "AverageValue":
             return by_average_value(target.num_units, milli(value), milli(spec.target), self._tolerance)
         return by_value(target.num_units, target.num_ready, milli(value), milli(spec.target), self._tolerance)
@@ -246,7 +247,12 @@ class KubernetesHpa:
             )
             return ready, unready, missing
         num = target.num_ready
-        starting = Usage(target.num_starting, 0, 1000 * target.num_starting)
+        starting = _unready(target)
         if value is None:
             return Usage(), starting, Usage(num, 0, 1000 * num)
         return self._average(spec, target, value), starting, Usage()
+
+
+def _unready(target: Target) -> Usage:
+    """Those on their way: pods that use nothing yet."""
+    return Usage(target.num_starting, 0, 1000 * target.num_starting)

@@ -10,7 +10,8 @@ import math
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from policies.job import Job
+from policies.job import Job, Placement
+from policies.jobs_view import JobsView
 from policies.nodes import NodeSize, bits
 from policies.view import ClusterView, PoolView, Target
 
@@ -140,8 +141,34 @@ def node_size(view: ClusterView, pool: PoolView) -> NodeSize:
     return NodeSize(pool.gpus_per_unit)
 
 
-def rooms_of(view: ClusterView, pools: Collection[str]) -> list[Room]:
-    """The open nodes of these pools with what runs on them, in the order in which they came."""
+class Running:
+    """The gangs that run on nodes, as pods; each is cut once, as long as it stays."""
+
+    def __init__(self) -> None:
+        self._pods: dict[int, tuple[float, Placement, list[tuple[int, Pod]]]] = {}  # by job: (since, nodes, pods)
+
+    def pods(self, job: Job) -> list[tuple[int, Pod]]:
+        """(node, pod) of each part of a gang."""
+        known = self._pods.get(job.seq)
+        if known is None or known[0] != job.since_s or known[1] is not job.nodes:
+            pods = [(index, _pod(job, gpus)) for index, gpus in job.nodes]
+            known = self._pods[job.seq] = job.since_s, job.nodes, pods
+        return known[2]
+
+    def forget(self, jobs: JobsView) -> None:
+        """Keeps only what is still there, now and then."""
+        if len(self._pods) > 2 * len(jobs) + 64:
+            there = {job.seq for job in jobs}
+            self._pods = {seq: pods for seq, pods in self._pods.items() if seq in there}
+
+
+def rooms_of(view: ClusterView, pools: Collection[str], running: Running | None = None) -> list[Room]:
+    """The open nodes of these pools with what runs on them, in the order in which they came.
+
+    `running` remembers from one time to the next.
+    """
+    running = running or Running()
+    running.forget(view.jobs)
     nodes = view.nodes
     every = [Room.empty(nodes.sizes[index], index, nodes.pools[index]) for index in bits(nodes.open_mask)]
     by_index = {room.index: room for room in every}
@@ -149,9 +176,10 @@ def rooms_of(view: ClusterView, pools: Collection[str]) -> list[Room]:
     for job in view.jobs:
         if job.gpus_held and not job.nodes:
             pooled.append(job)
-        for index, gpus in job.nodes:
-            if index in by_index:
-                by_index[index].put(_pod(job, gpus))
+        if job.nodes:
+            for index, pod in running.pods(job):
+                if index in by_index:
+                    by_index[index].put(pod)
     for job in pooled:
         left = job.gpus_held
         for room in every:

@@ -45,6 +45,8 @@ class Predictive:
 
     Predictive scaling of Amazon EC2 Auto Scaling is such a policy (hourly for 48 h, made anew every 6 h, never in; as
     of autumn 2026): `scaling=aws_predictive`, an emulation, since how AWS forecasts is not published.
+
+    It promises no quiet (`policies.quiet`): a forecast is another one at each tick.
     """
 
     forecaster: Mapping[str, Any] = field(default_factory=lambda: {"name": "holt_winters"})

@@ -10,7 +10,7 @@ from policies.quiet import Quiet, next_of
 from policies.registry import register
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
-from policies.scaling.packing import Pod, Room, Waiting, coming, fits_whole, node_size, rooms_of, state_of
+from policies.scaling.packing import Pod, Room, Running, Waiting, coming, fits_whole, node_size, rooms_of, state_of
 from policies.view import ClusterView, PoolView, Target
 
 
@@ -59,6 +59,7 @@ class RayAutoscaler:
     period_s: float = 5.0
     _idle_since_s: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)  # by node
     _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
+    _running: Running = field(default_factory=Running, init=False, repr=False, compare=False)
     _seen: tuple[Hashable, set[int], set[int], int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +99,7 @@ class RayAutoscaler:
         """(nodes that nothing runs on, those of them that nothing that waits fits on, how many more it takes)."""
         size = node_size(view, pool)
         most = bounds(pool, self.min_units, self.max_units)[1]
-        rooms = rooms_of(view, {pool.name})
+        rooms = rooms_of(view, {pool.name}, self._running)
         idle = {room.index for room in rooms if not room.pods}
         gangs = demands(self._waiting.gangs(view, size))
         missing = missing_nodes(gangs, rooms + coming(pool, size), Room.empty(size), max(most - pool.num_units, 0))

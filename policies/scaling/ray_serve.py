@@ -33,6 +33,8 @@ class RayServe:
 
     Ray's loop runs every 0.1 s and its metrics come every 10 s; a slower `period_s` costs as much of the delays'
     precision.
+
+    It promises no quiet (`policies.quiet`): it is of services, which are asked at each tick.
     """
 
     metric: str = "concurrency"

@@ -38,6 +38,8 @@ class SkyServe:
     `on_demand` part, each pool with a policy of its own. `service` is then whose rate counts (None: the target's own),
     and `spot_pool` the pool whose ready nodes those on demand stand in for: `base_on_demand` are always there, and with
     `falls_back` as many more as spot nodes are missing.
+
+    It promises no quiet (`policies.quiet`): it counts how often it was asked, and may read what is another target's.
     """
 
     metric: str = "request_rate_per_s"

@@ -88,6 +88,7 @@ class Step:
     period_s: float = 60.0
     _last_out_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _points: Points = field(default=(), init=False, repr=False, compare=False)  # when last asked
     _before: int = field(default=0, init=False, repr=False, compare=False)  # units before the last step out
 
     def __post_init__(self) -> None:
@@ -121,7 +122,7 @@ class Step:
     def desired(self, target: Target, view: ClusterView) -> int:
         now_s, count, why = view.now_s, target.num_units, view.explain
         num = max(self.points_out, self.points_in)
-        points = data_points(target, view, self.metric, self.point_s, num, self.late_s)
+        points = self._points = data_points(target, view, self.metric, self.point_s, num, self.late_s)
         if why:
             self._say(why, target, view, points)
         wanted = count
@@ -175,4 +176,4 @@ class Step:
         if target.num_units > fewest and not target.num_starting:
             rested_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
             back = Side(self.points_in, inside(self.lower, MARGIN), lambda value: value <= self.lower, rested_s)
-        return quiet_alarms(target, view, self.metric, self.point_s, self.late_s, out, back)
+        return quiet_alarms(target, view, self.metric, self._points, self.point_s, out, back)

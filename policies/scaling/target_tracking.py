@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from policies.quiet import Quiet
+from policies.quiet import Band, Quiet
 from policies.registry import register
 from policies.scaling.alarms import (
     MARGIN,
+    Points,
     Side,
     averages,
     data_points,
@@ -21,7 +22,7 @@ from policies.scaling.alarms import (
     say_alarms,
 )
 from policies.scaling.cool_down import all_there, is_over
-from policies.scaling.load import FALLING, WAITING, as_average, ceil, units_for
+from policies.scaling.load import FALLING, TOTALS, WAITING, as_average, ceil, units_for, units_measured
 from policies.scaling.options import bounded, bounds, require, require_bounds, require_metric
 from policies.view import ClusterView, PoolView, Target
 
@@ -70,6 +71,7 @@ class TargetTracking:
     period_s: float = 60.0
     _last_out_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _last_in_s: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _points: dict[str, Points] = field(default_factory=dict, init=False, repr=False, compare=False)  # when last asked
 
     def __post_init__(self) -> None:
         twice = f"must not have {self.metric}, which is the metric itself"
@@ -140,7 +142,7 @@ class TargetTracking:
         """What one metric asks for: more or fewer units than there are if its alarm is on, else what there is."""
         count, why = target.num_units, view.explain
         num = max(self.points_out, self.points_in)
-        points = data_points(target, view, metric, self.point_s, num, self.late_s)
+        points = self._points[metric] = data_points(target, view, metric, self.point_s, num, self.late_s)
         height = averages(target, metric, points)
         bound = goal if count else 0.0
         lower = self.scale_in_frac * goal
@@ -175,23 +177,28 @@ class TargetTracking:
         rested_in_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
         promise: Quiet | None = Quiet()
         for metric, goal in {self.metric: self.target, **self._further(target)}.items():
-            above, below = goal if target.num_units else 0.0, self.scale_in_frac * goal
-            units = 1.0 / as_average(target, metric, 1.0)  # what counts is an average
+            low, high = self._bounds(target, metric, goal)
             out = back = None
             if goes_out:
-                is_above = partial(_is_above, target, metric, above)
-                out = Side(self.points_out, inside(above * units, -MARGIN), is_above, rested_out_s)
+                is_above = partial(_is_above, target, metric, goal if target.num_units else 0.0)
+                out = Side(self.points_out, inside(high, -MARGIN), is_above, rested_out_s)
             if goes_in:
-                is_below = partial(_is_below, target, metric, below)
-                back = Side(self.points_in, inside(below * units, MARGIN), is_below, rested_in_s)
-            of_one = quiet_alarms(target, view, metric, self.point_s, self.late_s, out, back)
+                low += 10 * MARGIN * max(1.0, abs(low))  # `ceil` forgives as much as MARGIN
+                back = Side(self.points_in, low, low.__ge__, rested_in_s)
+            of_one = quiet_alarms(target, view, metric, self._points[metric], self.point_s, out, back)
             promise = promise and promise.but(of_one)
         return promise
+
+    def _bounds(self, target: Target, metric: str, goal: float) -> Band:
+        """(up to which value an alarm is on and takes units away, above which one is on and adds some)."""
+        count, units = target.num_units, units_measured(target)
+        whole = 1.0 / as_average(target, metric, 1.0)  # what is held against the goal is an average
+        low, high = self.scale_in_frac * goal * whole, goal * whole if count else 0.0
+        if metric in TOTALS or (metric != WAITING and units):
+            of_unit = goal if metric in TOTALS else goal / units  # that much calls for one
+            low, high = min(low, (count - 1) * of_unit), max(high, count * of_unit)
+        return low, high
 
 
 def _is_above(target: Target, metric: str, bound: float, value: float) -> bool:
     return as_average(target, metric, value) > bound
-
-
-def _is_below(target: Target, metric: str, bound: float, value: float) -> bool:
-    return as_average(target, metric, value) < bound

@@ -106,6 +106,7 @@ class Threshold:
 
     def _quiet_within(self, target: Target, view: ClusterView, band: Band, rested_s: float) -> Quiet:
         """Until the metric has been in there for long enough, and it has rested."""
-        since_s = view.metrics.since_within(target.name, self.metric, *band)
+        back_to_s = view.now_s - self.sustained_s
+        since_s = view.metrics.since_within(target.name, self.metric, *band, back_to_s)
         assert since_s is not None
         return Quiet(just_before(max(since_s + self.sustained_s, rested_s)), {self.metric: band})

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,9 @@ from policies.fake_cluster import FakeCluster, FakeJob
 from policies.placement.consolidate import Consolidate
 from policies.placement.pooled import Pooled
 from policies.plan import Plan
+from policies.quiet import Quiet
 from policies.testing import AllocationPolicyContract, PlacementPolicyContract, ScalingPolicyContract, violations
+from policies.view import ClusterView, Target
 
 
 class StartsAll:
@@ -154,6 +157,33 @@ def test_a_scaling_policy_that_decides_otherwise_when_it_is_explained_is_found()
     policy.period_s, policy.desired = 60.0, lambda target, view: int(view.explain is None)  # type: ignore[attr-defined]
     with pytest.raises(AssertionError, match=r"see it again: .*random_cluster\(\d+, Pooled"):
         contract("test_saying_why_changes_nothing", policy, suite=ScalingPolicyContract)
+
+
+@dataclass
+class BadSleeper:
+    """Wants one more every `every` times it is asked, and promises not to for `quiet_s`."""
+
+    every: int
+    quiet_s: float
+    period_s: float = 10.0
+    asked: int = 0
+
+    def desired(self, target: Target, view: ClusterView) -> int:
+        self.asked += 1
+        return target.num_units + (self.asked % self.every == 0)
+
+    def quiet(self, target: Target, view: ClusterView) -> Quiet:
+        return Quiet(view.now_s + self.quiet_s)
+
+
+def test_a_scaling_policy_that_breaks_its_promise_is_found() -> None:
+    with pytest.raises(AssertionError, match=r"at 1\d+\.0 it wants \d; after it promised at 1\d+\.0 Quiet"):
+        contract("test_quiet_is_kept", BadSleeper(every=5, quiet_s=300.0), suite=ScalingPolicyContract)
+
+
+def test_a_scaling_policy_that_is_another_for_having_slept_is_found() -> None:
+    with pytest.raises(AssertionError, match=r"asked \d, unasked \d; after it promised"):
+        contract("test_quiet_is_kept", BadSleeper(every=9, quiet_s=35.0), suite=ScalingPolicyContract)
 
 
 def test_violations_names_each() -> None:

@@ -223,3 +223,13 @@ def test_nothing_is_left_of_what_is_gone() -> None:
 def test_options_that_can_not_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         MonitorOptions(**options)
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 100.0])
+def test_sampling_alone_does_not_go_on_for_ever(delay_s: float) -> None:
+    """b never gets what it asks for, and nobody scales: the run ends with a, sampled or not."""
+    jobs, pool = jobs_of((0, 8, 100.0), (5, 12, 100.0)), PoolSpec(num_nodes=1, max_nodes=2)
+    options = MonitorOptions(interval_s=10.0, delay_s=delay_s, nodes=True)
+    ends_s = [run_jobs(jobs, pools=[pool], monitor=each).facts["end_s"] for each in (MonitorOptions(), options)]
+    assert ends_s[0] == 100.0
+    assert 100.0 <= ends_s[1] <= 110.0 + delay_s
