@@ -41,8 +41,8 @@ LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
     "cluster_autoscaler 10 s": ("cluster_autoscaler", {}),
 }
 # Where looking costs at most half of the rest: (trace, policy, allocation). Elsewhere it is more: fifo takes 0.2 s for
-# the 60 days of itp or synthetic, and a loop that acts a thousand times costs as much; cluster_autoscaler packs all that
-# runs whenever a job has come or gone.
+# the 60 days of itp or synthetic, and a loop that acts a thousand times costs as much; cluster_autoscaler packs all
+# that runs whenever a job has come or gone.
 HELD = {
     *(("philly", "threshold", each) for each in ("fifo", "fair_share")),
     *(("philly", "target_tracking", each) for each in ("fifo", "fair_share")),
