@@ -32,7 +32,8 @@ from simulator.arrivals import Arrivals
 from simulator.future import reveal
 from simulator.records import Recorder
 from simulator.run import Run
-from simulator.simulation import Scenario, stream
+from simulator.scenario import Scenario
+from simulator.simulation import stream
 from simulator.speeds import Speeds
 from workloads import JobTable, StepTimeModel
 from workloads.estimates import make_estimator

@@ -35,7 +35,8 @@ from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
 from simulator.running import CONFIG, Interrupted, audit, prepare, signals
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from simulator.summary import write_json
 from workloads.options import build
 from workloads.profile import Profile, load_profile, write_profile

@@ -9,7 +9,8 @@ run.jobs  # a pandas frame, a row a job
 from simulator.errors import ConfigError, RunError, SimulationError
 from simulator.pools import PoolSpec
 from simulator.run import Run, find_runs
-from simulator.simulation import Scenario, Simulation, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import Simulation, simulate
 
 __all__ = [
     "ConfigError",

@@ -56,6 +56,7 @@ class Arrivals:
         self._next = next(self._jobs, None)
         self._call = Call(self._arrive)
         self.num_submitted = 0
+        self.last_s = 0.0  # when the last one came
         if self._next:
             clock.call_at(self._next.submit_s, self._call, ARRIVAL)
 
@@ -73,7 +74,7 @@ class Arrivals:
             submit(job)
             self.num_submitted += 1
             job = next(self._jobs, None)
-        self._next = job
+        self._next, self.last_s = job, now_s
 
     def _arrive(self) -> None:
         self.submit_due()

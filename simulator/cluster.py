@@ -75,6 +75,7 @@ class Cluster(ABC):
         self.num_decisions = 0
         self.num_finished = 0
         self.num_starts = 0  # and rescales
+        self.got_on_s = 0.0  # when a job last started, stopped or finished
         # Set by whoever puts the parts together: what scales pools, and what is to be told.
         self.scale: Callable[[str, int, Sequence[int]], None] = _no_pools
         self.scale_service: Callable[[str, int], None] = _no_services
@@ -86,6 +87,7 @@ class Cluster(ABC):
         self.on_empty: Callable[[], None] = _nothing  # no job is active
         self.on_idle: Callable[[], None] = _nothing  # after a decision that leaves no job running
         self.on_tick: Callable[[], None] = _nothing  # every so many decisions
+        self.on_starts: Callable[[], None] = _nothing  # every so many starts
 
     # ---- the seam
     def view(self) -> ClusterView:

@@ -30,8 +30,9 @@ from simulator.overheads import MoveCosts, Overheads
 from simulator.pareto import Tradeoff
 from simulator.pools import PoolSpec, Spot
 from simulator.pools.spec import SPOT
+from simulator.scenario import Scenario
 from simulator.serving.settings import NONE, service_plans
-from simulator.simulation import Scenario, stream
+from simulator.simulation import stream
 from workloads import Amdahl, Linear, StepTimeModel, Table, Trace, WorkloadError, WorkloadSource
 from workloads.estimates import make_estimator
 from workloads.gpu_speeds import ByGpu

@@ -27,7 +27,8 @@ from simulator.manifests.choice import expanded
 from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
-from simulator.simulation import Scenario, Simulation
+from simulator.scenario import Scenario
+from simulator.simulation import Simulation
 from simulator.summary import write_json
 
 CONFIG = "config.yaml"

@@ -16,6 +16,8 @@ from simulator.records import Recorder
 from simulator.speeds import Speeds
 from workloads import JobTable
 
+STARTS = 256  # of gangs, after which somebody looks whether they get anywhere
+
 
 class SimulatedCluster(Cluster):
     """Jobs on GPUs in simulated time. One alarm drives the progress of all of them; one decision ends an instant."""
@@ -103,12 +105,14 @@ class SimulatedCluster(Cluster):
         self.num_running -= 1
         self.num_finished += 1
         self.num_idle = 0
+        self.got_on_s = now_s
         if self.learn:
             self.learn(row)
 
     def _change(self, job: SimJob, gpus: int, placement: Placement) -> None:
         """What a job holds becomes `gpus` GPUs on these nodes."""
-        now_s, held = self._clock._now, job.gpus_held
+        self.got_on_s = now_s = self._clock._now
+        held = job.gpus_held
         costs = self._one_cost or self._costs[self._table.model.codes[job.row]]
         if held:
             job.settle(now_s)
@@ -130,6 +134,8 @@ class SimulatedCluster(Cluster):
                 self._pending.remove(job)
                 self.num_running += 1
             self.num_starts = pushed = self.num_starts + 1
+            if not pushed % STARTS:
+                self.on_starts()
             if job.finish_s < math.inf:
                 heappush(self._finishes, (job.finish_s, pushed, job))
         else:
@@ -141,6 +147,7 @@ class SimulatedCluster(Cluster):
     def lose(self, job: SimJob) -> None:
         """Takes all GPUs from a job whose node went, with the work that it had not saved."""
         idle_moves = job.idle_moves
+        self.got_on_s = self._clock._now
         job.settle(self._clock._now)
         job.idle_moves = min(idle_moves, job.idle_moves)  # no plan moved it
         self._take_all(job, replace(self._costs[self._table.model.codes[job.row]], preempt="lose"))

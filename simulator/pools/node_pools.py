@@ -56,6 +56,7 @@ class NodePools:
         self._bills = {name: Bill(spec) for name, spec in specs.items()}
         self.on_launch: Callable[[Node], None] = _nothing
         self.on_ready: Callable[[Node], None] = _nothing
+        self.on_resize: Callable[[], None] = _nothing_changed  # after nodes that take jobs have come or gone
         self.views = {
             name: PoolView(
                 name=name,
@@ -260,6 +261,7 @@ class NodePools:
         node.ready_s = self._clock.now
         node.index = self._nodes.add(node.pool.size, node.pool.name)
         self._ready[node.index] = node
+        self.on_resize()
         self.on_ready(node)
 
     # ---- the warm pool
@@ -340,6 +342,7 @@ class NodePools:
 
     def _drain(self, node: Node) -> None:
         self._nodes.close(node.index)
+        self.on_resize()
         node.drain_s = self._clock.now
         self.draining.append(node)
         view = self.views[node.pool.name]
@@ -351,6 +354,7 @@ class NodePools:
 
     def _undrain(self, node: Node) -> None:
         self._nodes.reopen(node.index)
+        self.on_resize()
         node.drain_s = math.inf
         self.draining.remove(node)
         view = self.views[node.pool.name]
@@ -405,6 +409,7 @@ class NodePools:
             view.num_draining -= 1
         else:
             self._nodes.close(node.index)
+            self.on_resize()
             view.num_ready -= 1
         self._terminate(node, end)
         self.num_lost += not node.is_told
@@ -433,4 +438,8 @@ class NodePools:
 
 
 def _nothing(node: Node) -> None:
+    pass
+
+
+def _nothing_changed() -> None:
     pass

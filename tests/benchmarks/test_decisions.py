@@ -15,7 +15,8 @@ import pytest
 from policies import registry
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
-from simulator.simulation import Scenario, Simulation
+from simulator.scenario import Scenario
+from simulator.simulation import Simulation
 from tests.benchmarks.baselines import ProcessFairShare, ProcessPerJob, ProcessSrtf, poisson_jobs
 from tests.benchmarks.measure import cpu_s, slowness
 from workloads import JobTable

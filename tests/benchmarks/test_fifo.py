@@ -13,7 +13,8 @@ import pytest
 from policies import registry
 from simulator.pools import PoolSpec
 from simulator.run import Run
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from tests.benchmarks.baselines import container_fifo, heapq_fifo, poisson_jobs
 from tests.benchmarks.measure import in_turn, ratio
 from workloads import JobTable

@@ -26,7 +26,8 @@ from policies.loops import Loop
 from policies.quiet import Quiet, just_before
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
-from simulator.simulation import Scenario, simulate, stream
+from simulator.scenario import Scenario
+from simulator.simulation import simulate, stream
 from tests.benchmarks.baselines import poisson_jobs
 from tests.benchmarks.measure import in_turn, ratio
 from workloads import JobTable, source_class

@@ -10,7 +10,8 @@ import pytest
 
 from policies import registry
 from simulator.pools import PoolSpec
-from simulator.simulation import Scenario, simulate, stream
+from simulator.scenario import Scenario
+from simulator.simulation import simulate, stream
 from tests.benchmarks.measure import slowness
 from workloads import source_class
 

@@ -30,7 +30,8 @@ from simulator.errors import RunError
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
 from simulator.run import Run
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from simulator.summary import write_json, write_summary
 from tests.real_backend.small_profile import write_profile_file
 from workloads import JobSpec, JobTable

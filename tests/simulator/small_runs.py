@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from policies import registry
-from simulator import cluster, simulation
+from simulator import ending, simulated_cluster
 from simulator.checks import check
 from simulator.errors import SimulationError
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
 from simulator.run import Run
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from workloads import JobSpec, JobTable
 
 
@@ -76,8 +77,8 @@ def job(run: Run, name: str) -> pd.Series:
 def simulated(case: Scenario) -> Run | None:
     """The run; None if it rightly gives up on jobs that are preempted before they get anywhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation, "_MAX_FUTILE_STARTS", 50)  # gives up sooner than in life
-        patch.setattr(cluster, "TICK", 64)
+        patch.setattr(ending, "_MAX_FUTILE_STARTS", 50)  # gives up sooner than in life
+        patch.setattr(simulated_cluster, "STARTS", 32)
         try:
             return simulate(case)
         except SimulationError as error:

@@ -12,12 +12,13 @@ import pytest
 from small_runs import job, jobs_of, run_jobs, steps, times
 
 from policies import PlanError, PolicyError, registry
-from simulator import simulation
+from simulator import ending
 from simulator.checks import check
 from simulator.errors import ConfigError, SimulationError
 from simulator.overheads import MoveCosts
 from simulator.pools import PoolSpec
-from simulator.simulation import Scenario, Simulation, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import Simulation, simulate
 
 JOBS = jobs_of((0, 4, 100), (1, 4, 100), (2, 4, 100))
 
@@ -145,7 +146,7 @@ def test_wakes_in_the_past(wake_at_s: float) -> None:
 
 @pytest.mark.parametrize("runs", [False, True])
 def test_wakes_itself_endlessly(monkeypatch: pytest.MonkeyPatch, runs: bool) -> None:
-    monkeypatch.setattr(simulation, "_MAX_IDLE_IN_A_SECOND", 3000)
+    monkeypatch.setattr(ending, "_MAX_IDLE_IN_A_SECOND", 3000)
 
     def wake(view: Any, draft: Any) -> None:
         if runs:
@@ -259,6 +260,6 @@ def test_settings_that_can_not_be(make: Callable[[], Any], message: str) -> None
 
 def test_loses_all_work_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of 5 s of jobs of 20 s that lose what they did: without a word this would never end."""
-    monkeypatch.setattr(simulation, "_MAX_FUTILE_STARTS", 1000)
+    monkeypatch.setattr(ending, "_MAX_FUTILE_STARTS", 1000)
     with pytest.raises(SimulationError, match=r"started [12],.* without getting any work done .*lose\); active: a, b"):
         run_jobs(PAIR, Does(swap), costs=MoveCosts(preempt="lose"))

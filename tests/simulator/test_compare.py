@@ -21,9 +21,10 @@ from simulator.comparison_table import print_table, write_csv
 from simulator.errors import RunError
 from simulator.pools import PoolSpec
 from simulator.run import Run
+from simulator.scenario import Scenario
 from simulator.serving.services import ServicePlan
 from simulator.serving.spec import ServiceSpec
-from simulator.simulation import Scenario, simulate
+from simulator.simulation import simulate
 from simulator.summary import write_summary
 from workloads import JobTable
 from workloads.requests import build_requests

@@ -13,7 +13,8 @@ import pytest
 
 from policies import registry
 from simulator.checks import check
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from workloads import JobTable
 
 # file: (allocation, its options, placement, its options)

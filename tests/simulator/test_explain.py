@@ -22,7 +22,8 @@ from simulator.explain.asked import Asked
 from simulator.explain.sentences import _SENTENCES, plainly
 from simulator.pools import PoolSpec
 from simulator.run import Run
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 
 sys.path.insert(0, str(Path(__file__).parent / "serving"))
 from small_services import plan, serve

@@ -25,11 +25,12 @@ from simulator.moves import Moves, Stays
 from simulator.pareto import front
 from simulator.pools import PoolSpec
 from simulator.run import Run
+from simulator.scenario import Scenario
 from simulator.serving.heat import HeatMap
 from simulator.serving.services import ServicePlan
 from simulator.serving.spec import ServiceSpec
 from simulator.serving.statistics import Objective
-from simulator.simulation import Scenario, simulate
+from simulator.simulation import simulate
 from workloads import JobTable
 from workloads.requests import build_requests
 from workloads.serving.service_times import ServiceTimes

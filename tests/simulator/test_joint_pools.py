@@ -10,7 +10,8 @@ import pytest
 from policies.scaling.joint import Member
 from simulator.checks import check
 from simulator.config import Setup, read_config
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from tests.simulator.small_runs import jobs_of
 from workloads import Trace
 

@@ -17,7 +17,8 @@ from simulator.errors import RunError
 from simulator.metrics import json_safe, summarise
 from simulator.pools import PoolSpec
 from simulator.run import Run, find_runs
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from simulator.summary import write_summary
 from workloads import JobTable
 

@@ -16,7 +16,7 @@ from simulator.metrics import summarise
 from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
-from simulator.simulation import Scenario
+from simulator.scenario import Scenario
 from tests.simulator.small_runs import simulated
 from workloads import Amdahl, JobSpec, JobTable, Linear
 from workloads.job_spec import Elasticity

@@ -16,13 +16,14 @@ from small_runs import jobs_of, run_jobs, simulated
 
 from policies import registry
 from policies.scaling.joint import jointly
-from simulator import simulation
+from simulator import ending
 from simulator.cluster import DecideOptions
 from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
 from simulator.run import Run
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from tests.simulator.serving import test_services_properties as serving
 from tests.simulator.test_properties import ALLOCATIONS, PLACEMENTS, specs
 from workloads import JobTable
@@ -230,7 +231,7 @@ def test_a_run_that_waits_for_ever_ends_though_its_loops_sleep(
     starve_after_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """b would fit on one node and never gets one to itself; without patience set so many periods are enough."""
-    monkeypatch.setattr(simulation, "_MAX_IDLE_DECISIONS", 2000)
+    monkeypatch.setattr(ending, "_MAX_IDLE_DECISIONS", 2000)
     jobs = jobs_of((0.0, 8, 100.0), (5.0, 12, 100.0))
     sleeps = registry.create("scaling", "threshold", metric="cpu_utilisation_frac", period_s=10.0)
     runs = both(

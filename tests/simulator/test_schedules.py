@@ -10,7 +10,8 @@ from small_runs import job, jobs_of, run_jobs, steps, times
 from simulator.cluster import DecideOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from workloads import Elasticity, JobTable, Linear
 
 ELASTIC = {"min_gpus": 1, "max_gpus": 8}

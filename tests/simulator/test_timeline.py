@@ -12,7 +12,8 @@ from simulator.metrics import summarise
 from simulator.moves import Moves, Stays
 from simulator.pools import PoolSpec
 from simulator.run import Run
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from simulator.timeline import Steps, Timeline
 from workloads import JobTable
 

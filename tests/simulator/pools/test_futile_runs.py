@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from policies import ClusterView, Target
-from simulator import cluster, simulation
+from simulator import ending, simulated_cluster
 from simulator.checks import check
 from simulator.overheads import MoveCosts
 from simulator.pools import Failures, NodeStartup, PoolSpec, Spot, WarmPool
@@ -29,9 +29,9 @@ DAY_S = 86400.0
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Gives up sooner than in life, so that a test takes milliseconds."""
-    monkeypatch.setattr(simulation, "_MAX_FUTILE_STARTS", 300)
-    monkeypatch.setattr(simulation, "_MAX_FUTILE_NODES", 1000)
-    monkeypatch.setattr(cluster, "TICK", 64)
+    monkeypatch.setattr(ending, "_MAX_FUTILE_STARTS", 300)
+    monkeypatch.setattr(ending, "_MAX_FUTILE_NODES", 1000)
+    monkeypatch.setattr(simulated_cluster, "STARTS", 32)
     return iter(())
 
 
@@ -157,7 +157,7 @@ def test_nodes_that_fail_sooner_than_a_job_saves() -> None:
 def test_nodes_that_fail_so_much_sooner_that_it_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job of ten mean lives would need 22,000 attempts: a hundred that get no further than one before are enough,
     and the time that the user says."""
-    monkeypatch.setattr(cluster, "TICK", 64)
+    monkeypatch.setattr(simulated_cluster, "STARTS", 32)
     for starve_after_s, most_s in ((DAY_S, 2e6), (100 * DAY_S, 1e7)):
         run = still(
             jobs_of((0, 4, 50_000)), failures=Failures(mtbf_s=5000.0, repair_s=1.0), starve_after_s=starve_after_s

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import ClusterView, Target, registry
-from simulator import cluster, simulation
+from simulator import ending, simulated_cluster
 from simulator.billing import HOUR_S
 from simulator.checks import check
 from simulator.cluster import DecideOptions
@@ -26,7 +26,8 @@ from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import Failures, Node, NodeStartup, PoolSpec, Spot, WarmPool
 from simulator.run import Run
-from simulator.simulation import Scenario, Simulation
+from simulator.scenario import Scenario
+from simulator.simulation import Simulation
 from tests.simulator.pools.small_pools import write_failures, write_market
 from tests.simulator.serving.small_services import plan
 from tests.simulator.test_properties import ALLOCATIONS, PLACEMENTS, specs
@@ -193,9 +194,9 @@ class Watched(Simulation):
 
         controller.decide = watched  # type: ignore[method-assign]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(simulation, "_MAX_FUTILE_STARTS", 50)
-            patch.setattr(simulation, "_MAX_FUTILE_NODES", 500)
-            patch.setattr(cluster, "TICK", 64)
+            patch.setattr(ending, "_MAX_FUTILE_STARTS", 50)
+            patch.setattr(ending, "_MAX_FUTILE_NODES", 500)
+            patch.setattr(simulated_cluster, "STARTS", 32)
             try:
                 run = self.run()
             except SimulationError as error:

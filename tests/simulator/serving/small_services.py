@@ -17,6 +17,7 @@ from policies.view import Target
 from simulator.checks import check
 from simulator.pools import PoolSpec
 from simulator.run import Run
+from simulator.scenario import Scenario
 from simulator.serving import services as services_module
 from simulator.serving.model import ServingModel
 from simulator.serving.models import make_model
@@ -24,7 +25,7 @@ from simulator.serving.outcome import Counts, Served
 from simulator.serving.services import ServicePlan
 from simulator.serving.spec import ServiceSpec
 from simulator.serving.startup import Startup
-from simulator.simulation import Scenario, simulate
+from simulator.simulation import simulate
 from workloads import JobTable
 from workloads.requests import Requests, RequestSource
 from workloads.serving.service_times import ServiceTimes

@@ -15,12 +15,13 @@ from simulator.catalogue import load_managed, price_note
 from simulator.errors import ConfigError
 from simulator.metrics import summarise
 from simulator.pools import PoolSpec
+from simulator.scenario import Scenario
 from simulator.serving.buying import Purchase
 from simulator.serving.services import ServicePlan
 from simulator.serving.settings import service_plans
 from simulator.serving.spec import ServiceSpec
 from simulator.serving.startup import Startup
-from simulator.simulation import Scenario, simulate
+from simulator.simulation import simulate
 from workloads import JobTable, WorkloadError
 from workloads.requests import Requests, RequestSource
 from workloads.serving.llm_times import LlmTimes

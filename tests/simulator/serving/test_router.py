@@ -18,6 +18,7 @@ from simulator.errors import ConfigError
 from simulator.metrics import summarise
 from simulator.pools import PoolSpec
 from simulator.run import Run
+from simulator.scenario import Scenario
 from simulator.serving.feed import Feed
 from simulator.serving.router import Route, RoutedFeed, Router, RoutingOptions
 from simulator.serving.services import ServicePlan
@@ -25,7 +26,7 @@ from simulator.serving.settings import service_plans
 from simulator.serving.spec import ServiceSpec
 from simulator.serving.startup import Startup
 from simulator.serving.statistics import Objective
-from simulator.simulation import Scenario, simulate
+from simulator.simulation import simulate
 from workloads import JobTable, WorkloadError
 from workloads.requests import Requests, RequestSource
 from workloads.serving.service_times import ServiceTimes

@@ -15,7 +15,8 @@ from policies import PolicyError
 from simulator.config import Setup, read_config
 from simulator.errors import ConfigError
 from simulator.run import Run
-from simulator.simulation import Scenario, simulate
+from simulator.scenario import Scenario
+from simulator.simulation import simulate
 from tests.simulator.command import Command
 from workloads import WorkloadError
 

@@ -16,13 +16,13 @@ from simulator.cluster import DecideOptions
 from simulator.monitor import MonitorOptions
 from simulator.overheads import MoveCosts, Overheads
 from simulator.pools import PoolSpec
+from simulator.scenario import Scenario
 from simulator.serving.model import BALANCERS
 from simulator.serving.models import MODELS
 from simulator.serving.outcome import Served
 from simulator.serving.services import ServicePlan
 from simulator.serving.spec import ServiceSpec
 from simulator.serving.startup import Startup
-from simulator.simulation import Scenario
 from tests.simulator.serving.small_services import Listed, Script, spied
 from tests.simulator.small_runs import simulated
 from workloads import JobSpec, JobTable

@@ -1,0 +1,116 @@
+"""What a run tells its user in words, beside its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from policies import Job
+from simulator.scenario import Scenario
+
+
+def of_setup(scenario: Scenario, rejected: np.ndarray) -> list[str]:
+    """What is odd about a scenario, known before anything has happened.
+
+    Args:
+        rejected: rows of jobs that can never run.
+    """
+    told = [of_rejected(scenario, rejected)] if rejected.size else []
+    return [*told, *_of_unscalable(scenario), *_of_too_many(scenario), *_of_safe_spot(scenario)]
+
+
+def of_waiting(
+    scenario: Scenario, starving: Sequence[Job], num_gpus: int, in_flight: Mapping[str, int], orders: Mapping[str, int]
+) -> list[str]:
+    """What still waited when nothing was left to happen.
+
+    Args:
+        starving: jobs that wait for GPUs.
+        num_gpus: GPUs that there were at the end.
+        in_flight: requests without an answer, by service.
+        orders: nodes ordered that no machine was found for, by pool.
+    """
+    told = []
+    if starving:
+        shown = ", ".join(job.job_id for job in starving[:5]) + (", ..." if len(starving) > 5 else "")
+        told.append(f"{len(starving):,} jobs never got the GPUs they waited for when all else ended: {shown}")
+        short = [job for job in starving if job.num_gpus > num_gpus]
+        if short and scenario.most_gpus > num_gpus:
+            told.append(
+                f"{len(short):,} of them ask for more GPUs than there were at the end ({num_gpus}), {short[0].job_id} "
+                f"for {short[0].num_gpus}; nodes for {scenario.most_gpus} may be ordered, and weren't: explain=true "
+                "records what the scaling policy saw"
+            )
+    waiting = {name: count for name, count in in_flight.items() if count}
+    told += [
+        f"service {name!r}: {count:,} requests had not been answered when all else ended"
+        for name, count in waiting.items()
+    ]
+    if starving or waiting:
+        told += [_of_stockout(scenario, name, count) for name, count in orders.items() if count]
+    return told
+
+
+def _of_stockout(scenario: Scenario, name: str, count: int) -> str:
+    """Of a pool that had orders open at the end which no machine was found for."""
+    spec = next(pool for pool in scenario.pools if pool.name == name)
+    why = [f"startup.stockout_frac={spec.startup.stockout_frac:g}"] if spec.startup.stockout_frac else []
+    why += [f"spot.trace={spec.spot.trace}"] if spec.spot.trace else []
+    return (
+        f"pool {name!r}: no machine had been found for {count:,} of the nodes ordered when "
+        f"the run ended ({', '.join(why)})"
+    )
+
+
+def _of_safe_spot(scenario: Scenario) -> list[str]:
+    """Of spot machines that nothing takes away."""
+    return [
+        f"pool {pool.name!r} has spot machines that are never reclaimed; set spot.mean_life_s or spot.trace"
+        for pool in scenario.pools
+        if pool.is_spot and not pool.spot.is_on
+    ]
+
+
+def _of_unscalable(scenario: Scenario) -> list[str]:
+    """Of pools and services that a policy is to scale, but that are as small and as large as they may be."""
+    bounds: dict[str, tuple[int, int, str]] = {
+        **{pool.name: (pool.fewest, pool.most, "cluster.{}_nodes") for pool in scenario.pools},
+        **{plan.spec.name: (plan.spec.fewest, plan.spec.most, "service.{}_replicas") for plan in scenario.services},
+    }
+    told = []
+    for name, policy in scenario.scaling.items():
+        fewest, most, option = bounds[name]
+        if policy.period_s < math.inf and fewest == most:
+            kind, units = ("pool", "nodes") if "nodes" in option else ("service", "replicas")
+            told.append(
+                f"{kind} {name!r} can't be scaled: it has {fewest} {units} at least and at most; "
+                f"set {option.format('min')} and {option.format('max')}"
+            )
+    return told
+
+
+def _of_too_many(scenario: Scenario) -> list[str]:
+    """Of services that begin with more replicas than there can be GPUs for."""
+    told = []
+    for plan in scenario.services:
+        spec, most = plan.spec, scenario.most_gpus_of(plan.spec.pool)
+        gpus = spec.replicas * spec.gpus_per_replica
+        if gpus > most:
+            where = f"pool {spec.pool!r}" if spec.pool else "the cluster"
+            told.append(
+                f"service {spec.name!r}: service.replicas={spec.replicas} take {gpus} GPUs; "
+                f"{where} has {most} at most, the others wait"
+            )
+    return told
+
+
+def of_rejected(scenario: Scenario, rows: np.ndarray) -> str:
+    jobs = scenario.jobs
+    row = int(rows[0])
+    return (
+        f"{rows.size:,} of {len(jobs):,} jobs can never run here and are rejected, the first {jobs.job_id[row]}: "
+        f"it asks for {jobs.num_gpus[row]} GPUs, {jobs.cpus_per_gpu[row]:g} CPUs and "
+        f"{jobs.memory_gib_per_gpu[row]:g} GiB a GPU; the cluster has {scenario.most_gpus} GPUs at most"
+    )
