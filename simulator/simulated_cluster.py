@@ -78,7 +78,8 @@ class SimulatedCluster(Cluster):
         if freed:
             if len(self._jobs) == self.num_replicas:
                 self.on_empty()
-            self.request_decision(freed=True)
+            if not self._clock.stopped:  # else the run is over, and nothing is decided any more
+                self.request_decision(freed=True)
 
     def _ring_at(self, time_s: float) -> None:
         """Sees to completions at `time_s`. Nothing is ever cancelled: a ring that comes early finds nothing due."""
