@@ -150,8 +150,6 @@ class Simulation:
         self._cluster.on_empty, self._cluster.on_idle = ending.on_empty, ending.on_idle
         self._cluster.on_tick, self._cluster.on_starts = self._on_tick, ending.on_starts
         self._pools.on_resize = ending.on_resize
-        if scenario.scaling:
-            self._cluster.decide_at(0.0)  # they are asked from the beginning on, whenever the first job comes
         self._why_unfinished = ""
 
     def _make_monitor(self, table: JobTable, loops: Loops) -> Monitor | None:
