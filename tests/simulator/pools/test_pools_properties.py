@@ -185,12 +185,12 @@ class Watched(Simulation):
         decide = controller.decide
         run_time = 0.0
 
-        def watched(view: ClusterView) -> Any:
+        def watched(view: ClusterView, *more: Any) -> Any:
             nonlocal run_time
             assert view.now_s >= run_time
             run_time = view.now_s
             self.look()
-            return decide(view)
+            return decide(view, *more)
 
         controller.decide = watched  # type: ignore[method-assign]
         with pytest.MonkeyPatch.context() as patch:
