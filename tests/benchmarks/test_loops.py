@@ -46,7 +46,7 @@ LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
 # that runs whenever a job has come or gone.
 HELD = {
     *(("philly", "threshold", each) for each in ("fifo", "fair_share")),
-    *(("philly", "target_tracking", each) for each in ("fifo", "fair_share")),
+    ("philly", "target_tracking", "fair_share"),
     ("philly", "kubernetes_hpa", "fair_share"),
     ("itp", "threshold", "fair_share"),
 }
