@@ -11,6 +11,7 @@ import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
+from policies.metrics_view import AGE
 from policies.protocols import QuietPolicy, ScalingPolicy, SleepyPolicy
 from policies.quiet import Band, Quiet
 from policies.ticks import ticks_to
@@ -151,5 +152,5 @@ class Loops:
         if self._skips_quiet:
             asleep = [(loop, loop.promise) for loop in self._loops if loop.promise is not None]
             self.bands = [(loop, *each) for loop, promise in asleep for each in promise.bands.items()]
-            self.heed_age = any(metric == "queue_age_s" for _, metric, _ in self.bands)
+            self.heed_age = any(metric == AGE for _, metric, _ in self.bands)
             self.heed_jobs = any(promise.by_jobs for _, promise in asleep)

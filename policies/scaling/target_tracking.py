@@ -101,10 +101,7 @@ class TargetTracking:
 
     def desired(self, target: Target, view: ClusterView) -> int:
         now_s, count, why = view.now_s, target.num_units, view.explain
-        wishes = [
-            self._wish(target, view, metric, goal)
-            for metric, goal in {self.metric: self.target, **self._further(target)}.items()
-        ]
+        wishes = [self._wish(target, view, metric, goal) for metric, goal in self._goals(target).items()]
         wanted = count
         highest = max(wishes)
         if why and len(wishes) > 1:
@@ -133,10 +130,12 @@ class TargetTracking:
         rested_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
         return all_there(target, view) and is_over(rested_s, "in", view)
 
-    def _further(self, target: Target) -> Mapping[str, float]:
+    def _goals(self, target: Target) -> Mapping[str, float]:
+        """What is tracked, and at which value."""
+        also = self.also or {}
         if self.also is None and isinstance(target, PoolView) and self.metric in _FULLNESS:
-            return {WAITING: _WAITS}
-        return self.also or {}
+            also = {WAITING: _WAITS}
+        return {self.metric: self.target, **also}
 
     def _wish(self, target: Target, view: ClusterView, metric: str, goal: float) -> int:
         """What one metric asks for: more or fewer units than there are if its alarm is on, else what there is."""
@@ -176,7 +175,7 @@ class TargetTracking:
         rested_out_s = self._last_out_s + self.cooldown_out_s
         rested_in_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
         promise: Quiet | None = Quiet()
-        for metric, goal in {self.metric: self.target, **self._further(target)}.items():
+        for metric, goal in self._goals(target).items():
             low, high = self._bounds(target, metric, goal)
             out = back = None
             if goes_out:
