@@ -151,6 +151,8 @@ class Simulation:
         self._cluster.on_tick, self._cluster.on_starts = self._on_tick, ending.on_starts
         self._pools.on_resize = ending.on_resize
         self._why_unfinished = ""
+        if scenario.scaling:
+            self._cluster.decide_at(0.0)  # nodes that nothing needs yet go before the first job comes
 
     def _make_monitor(self, table: JobTable, loops: Loops) -> Monitor | None:
         """Monitoring, where anybody wants it: by events, unless it is plain and quiet time may be skipped."""
