@@ -18,7 +18,7 @@ class Controller:
         allocation: which job gets how many GPUs; asked when something has happened, or when it wanted to be.
         placement: on which nodes.
         scaling: name of a pool or service -> how many nodes or replicas it should have; each is asked on its own
-            period, from the first decision on.
+            period, from the first decision on: that is at second 0.
         skips_quiet: whether scaling policies may sleep while they would change nothing; see `policies.loops`.
     """
 

@@ -1,8 +1,9 @@
 """The loops of scaling: when each policy is asked, and when it need not be.
 
-Each policy is asked at ticks, one period after the other from the first decision on. One that promises to be quiet
-(`policies.quiet`) sleeps: its ticks pass without a decision until the promise ends, or what it depends on changes; the
-first tick from then on is a decision again. Its ticks are the same numbers as if it had been asked at each.
+Each policy is asked at ticks, one period after the other from the first decision on, which is at second 0 whenever the
+first job comes. One that promises to be quiet (`policies.quiet`) sleeps: its ticks pass without a decision until the
+promise ends, or what it depends on changes; the first tick from then on is a decision again. Its ticks are the same
+numbers as if it had been asked at each.
 """
 
 from __future__ import annotations

@@ -183,6 +183,8 @@ class LiveRun:
         if history:
             self._go_on()
         self._clock.call_after(_TICK_S, self._tick)
+        if scenario.scaling:
+            self._cluster.decide_at(0.0)  # as simulated
 
     @property
     def cluster(self) -> LiveCluster:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from command import QUIET, Command
@@ -30,9 +31,9 @@ from small_services import plan, serve
 
 Capture = pytest.CaptureFixture[str]
 
-# Eight GPUs a node, which takes 120 s to come. Asked at 10 s, and every 60 s from then on, of samples 10 s old: at 70 s
-# 16 GPUs are waited for, b's and c's. A node is ordered, and there at 190 s for b; its cool-down lasts to 370 s, when
-# c still waits, and gets another one by 490 s. It is let go at 970 s, and drained when c is done, at 1090 s.
+# Eight GPUs a node, which takes 120 s to come. Asked every 60 s from 0 s on, of samples of that very second: at 60 s
+# 16 GPUs are waited for, b's and c's. A node is ordered, and there at 180 s for b; its cool-down lasts to 360 s, when
+# c still waits, and gets another one by 480 s. It is let go at 960 s, and drained when c is done, at 1080 s.
 JOBS = ((10, 8, 1000), (30, 8, 1000), (30, 8, 600))
 QUEUE: Mapping[str, Any] = {
     "metric": "pending_gpus",
@@ -63,30 +64,30 @@ def told(run: Run, at_s: float, **more: Any) -> list[str]:
 # ---- what is said, of pools
 def test_a_change_and_what_came_of_it(queue: Run) -> None:
     assert told(queue, 100.0) == [
-        "default, asked at 70 s: 1 → 2 nodes",
+        "default, asked at 60 s: 1 → 2 nodes",
         "  there           1 ready, 0 starting, 0 draining",
-        "  metric          pending_gpus 16; 16 to 16; 10 s old",
+        "  metric          pending_gpus 16; 16 to 16; 0 s old",
         "  alarm           out: on, the lowest is 16, and has to be above 0.9",
         "  alarm           in: off, the highest is 16, and has to be below 0.1",
         "  recommendation  2",
         "  bound           2: at least 1 and at most 3",
         "  outcome         2 wanted, 1 there",
-        "  ordered         1 node: ready at 190 s (120 s later)",
-        "  next            asked again at 130 s; changed at 370 s: 2 → 3 nodes",
+        "  ordered         1 node: ready at 180 s (120 s later)",
+        "  next            asked again at 120 s; changed at 360 s: 2 → 3 nodes",
         "",
         "jobs",
-        "  decided         70 s: 2 jobs or replicas wait, 8 GPUs held, open nodes have 8",
+        "  decided         60 s: 2 jobs or replicas wait, 8 GPUs held, open nodes have 8",
         "  changed         10 s: GPUs of a 0 → 8",
     ]
 
 
 def test_why_not(queue: Run) -> None:
-    lines = told(queue, 150.0)
-    assert lines[0] == "default, asked at 130 s: 2 nodes, and no change"
+    lines = told(queue, 140.0)
+    assert lines[0] == "default, asked at 120 s: 2 nodes, and no change"
     assert "  there           1 ready, 1 starting, 0 draining" in lines
     assert "  cool-down       out: 240 s to go" in lines
     assert "  why not         the cool-down (out) lasts for another 240 s" in lines
-    assert "  on the way      1 node: ready at 190 s (60 s later)" in lines
+    assert "  on the way      1 node: ready at 180 s (60 s later)" in lines
     assert not [line for line in lines if "ordered" in line or "held back" in line]
 
 
@@ -95,20 +96,20 @@ def test_why_not_fewer(queue: Run) -> None:
     lines = told(queue, 10.0)
     assert "  bound           1 and not 0: at least 1 and at most 3" in lines
     assert "  why not         the bounds allow 1 and not 0: at least 1 and at most 3" in lines
-    assert "  next            asked again, and changed, at 70 s: 1 → 2 nodes" in lines
+    assert "  next            asked again, and changed, at 60 s: 1 → 2 nodes" in lines
 
 
 def test_the_decision_of_that_very_second_counts(queue: Run) -> None:
-    assert told(queue, 130.0)[0].startswith("default, asked at 130 s")
-    assert told(queue, 129.9)[0].startswith("default, asked at 70 s")
+    assert told(queue, 120.0)[0].startswith("default, asked at 120 s")
+    assert told(queue, 119.9)[0].startswith("default, asked at 60 s")
 
 
 def test_what_was_let_go(queue: Run) -> None:
     lines = told(queue, 1000.0)
-    assert lines[0] == "default, asked at 970 s: 3 → 2 nodes"
-    assert "  let go          1 node: drained by 1,090 s (120 s later)" in lines
-    assert "  next            asked again at 1,030 s; no change until the run ended at 1,190 s" in lines
-    assert "  decided         970 s: 0 jobs or replicas wait, 24 GPUs held, open nodes have 16" in lines
+    assert lines[0] == "default, asked at 960 s: 3 → 2 nodes"
+    assert "  let go          1 node: drained by 1,080 s (120 s later)" in lines
+    assert "  next            asked again at 1,020 s; no change until the run ended at 1,180 s" in lines
+    assert "  decided         960 s: 0 jobs or replicas wait, 24 GPUs held, open nodes have 16" in lines
 
 
 def test_the_first_nodes_were_not_ordered_by_a_decision() -> None:
@@ -120,16 +121,16 @@ def test_the_first_nodes_were_not_ordered_by_a_decision() -> None:
 
 def test_changes_in_lines(queue: Run) -> None:
     assert list(changes(queue, 0.0, 2000.0)) == [
-        "        70 s  default           1 → 2  pending_gpus 16; 16 to 16; 10 s old; recommendation 2",
-        "       370 s  default           2 → 3  pending_gpus 8; 8 to 8; 10 s old; recommendation 3",
-        "       970 s  default           3 → 2  pending_gpus 0; 0 to 0; 10 s old; recommendation 2",
+        "        60 s  default           1 → 2  pending_gpus 16; 16 to 16; 0 s old; recommendation 2",
+        "       360 s  default           2 → 3  pending_gpus 8; 8 to 8; 0 s old; recommendation 3",
+        "       960 s  default           3 → 2  pending_gpus 0; 0 to 0; 0 s old; recommendation 2",
     ]
-    assert [line.split()[0] for line in changes(queue, 70.0, 370.0)] == ["70", "370"]
-    assert list(changes(queue, 71.0, 369.0)) == ["no change from 71 s to 369 s"]
+    assert [line.split()[0] for line in changes(queue, 60.0, 360.0)] == ["60", "360"]
+    assert list(changes(queue, 61.0, 359.0)) == ["no change from 61 s to 359 s"]
 
 
 def test_jobs_that_a_decision_has_changed(queue: Run) -> None:
-    assert told(queue, 500.0)[-1] == "  changed         490 s: GPUs of c 0 → 8"
+    assert told(queue, 500.0)[-1] == "  changed         480 s: GPUs of c 0 → 8"
 
 
 # ---- of services
@@ -236,10 +237,17 @@ def test_options_that_can_not_be(capsys: Capture) -> None:
         assert "(--help says more)" in capsys.readouterr().err
 
 
-def test_nothing_was_asked_by_then() -> None:
+def test_policies_are_asked_before_the_first_job_comes() -> None:
     late = run_jobs(jobs_of((100, 8, 10)), explain=True, scaling={"default": registry.create("scaling", "static")})
-    assert told(late, 50.0) == ["default: not asked by 50 s", ""]
-    assert "  why not         the policy never changes the count" in told(late, 100.0)
+    assert told(late, 0.0)[0] == told(late, 50.0)[0] == "default, asked at 0 s: 1 node, and no change"
+    assert "  why not         the policy never changes the count" in told(late, 0.0)
+
+
+def test_nothing_was_asked_by_then(queue: Run) -> None:
+    """As in a live run, whose first decision comes an instant after second 0."""
+    decisions = queue.table("decisions").filter(pc.greater(queue.table("decisions")["time_s"], 50.0))
+    late = Run(queue.facts, {**queue._tables, "decisions": decisions})
+    assert told(late, 50.0)[0] == "default: not asked by 50 s"
 
 
 # ---- it changes nothing
