@@ -2,7 +2,7 @@
 
     python docs/studies/cost_latency.py [trace=cluster02.csv.gz] [seeds=10] [out=docs/studies] [work=FOLDER]
 
-Four parts, each with its CSV; those with ITP only where its trace is given.
+What docs/cost_latency.md tells, in four parts, each with its CSV; those with ITP only where its trace is given.
 
 - The flagship: `experiment=cost_latency` on a day's rhythm and on ITP, its pareto.csv and figure.
 - Forecasts: demand that follows a timetable, a day's rhythm, bursts, or ITP, and nodes that take 1, 8 or 30 minutes to
