@@ -26,10 +26,8 @@ class Quiet:
     bands: Mapping[str, Band] = field(default_factory=dict)
     by_jobs: bool = False
 
-    def but(self, other: Quiet | None) -> Quiet | None:
+    def but(self, other: Quiet) -> Quiet:
         """What holds of two policies together, or of two things that one goes by."""
-        if other is None:
-            return None
         bands = dict(self.bands)
         for metric, (low, high) in other.bands.items():
             mine = bands.get(metric, (-math.inf, math.inf))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -156,7 +156,10 @@ class KubernetesHpa:
 
     def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
         """Of a pool: as long as each metric asks for what it asks for now, and what was recommended before holds; see
-        `Normalizer.quiet_until_s`. Not while nodes are on their way, if a Value counts by those that are ready."""
+        `Normalizer.quiet_until_s`. Not while nodes are on their way, if a Value counts by those that are ready.
+
+        All that is beyond a bound is one and the same, now and when it is remembered: bounds stay during a run.
+        """
         current = target.num_units
         fewest, most = bounds(target, self.min_units, self.max_units)
         if not current and fewest:
@@ -168,14 +171,18 @@ class KubernetesHpa:
         wanted = combined(current, self._wishes)
         if wanted is None or None in self._wishes:
             return None
-        promise: Quiet | None = Quiet(just_before(self._normalizer.quiet_until_s(current, wanted, fewest, most)))
+
+        def clipped(wish: int | None) -> int | None:
+            return wish if wish is None else min(max(wish, fewest), most)
+
+        promise = Quiet(just_before(self._normalizer.quiet_until_s(current, wanted, fewest, most)))
         for spec, wish in zip(self.metrics, self._wishes, strict=True):
-            key = spec, (target.num_ready, target.num_starting, target.num_draining), wish
+            key = spec, (target.num_ready, target.num_starting, target.num_draining), clipped(wish)
             if key not in self._bands:
                 value = view.metrics.latest(target.name, spec.metric)
                 assert value is not None
-                self._bands[key] = alike(partial(self._wish_at, spec, target), value)
-            promise = promise and promise.but(Quiet(bands={spec.metric: self._bands[key]}))
+                self._bands[key] = alike(partial(self._wish_at, spec, target, clipped), value)
+            promise = promise.but(Quiet(bands={spec.metric: self._bands[key]}))
         return promise
 
     def slept(self, last_tick_s: float) -> None:
@@ -201,16 +208,18 @@ class KubernetesHpa:
             why.say("recommendation", count=wish, by=spec.metric)
         return wish
 
-    def _wish_at(self, spec: MetricSpec, target: Target, value: float) -> int | None:
-        """The same of a value, that of each unit that is ready where the metric is theirs."""
+    def _wish_at(
+        self, spec: MetricSpec, target: Target, clipped: Callable[[int | None], int | None], value: float
+    ) -> int | None:
+        """The same of a value, that of each unit that is ready where the metric is theirs; clipped."""
         if not spec.is_outside:
             is_utilization = spec.target_type == "Utilization"
             goal = int(spec.target) if is_utilization else milli(spec.target)
             ready, unready = self._average(spec, target, value), _unready(target)
-            return by_pods(target.num_units, ready, unready, Usage(), goal, is_utilization, self._tolerance)
+            return clipped(by_pods(target.num_units, ready, unready, Usage(), goal, is_utilization, self._tolerance))
         if spec.target_type == "AverageValue":
-            return by_average_value(target.num_units, milli(value), milli(spec.target), self._tolerance)
-        return by_value(target.num_units, target.num_ready, milli(value), milli(spec.target), self._tolerance)
+            return clipped(by_average_value(target.num_units, milli(value), milli(spec.target), self._tolerance))
+        return clipped(by_value(target.num_units, target.num_ready, milli(value), milli(spec.target), self._tolerance))
 
     def _average(self, spec: MetricSpec, target: Target, value: float) -> Usage:
         """All that are ready, each at the average."""

@@ -107,7 +107,8 @@ class Scheduled:
             return until_s
         if self._wished != target.num_units or not isinstance(self._inner, QuietPolicy):
             return until_s if self._inner.period_s == math.inf else None
-        return until_s.but(self._inner.quiet(target, view))
+        of_inner = self._inner.quiet(target, view)
+        return of_inner and until_s.but(of_inner)
 
     def slept(self, last_tick_s: float) -> None:
         if isinstance(self._inner, SleepyPolicy):

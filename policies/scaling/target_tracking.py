@@ -168,25 +168,23 @@ class TargetTracking:
         return wish
 
     def quiet(self, target: Target, view: ClusterView) -> Quiet | None:
-        """As long as no alarm of any of its metrics that could do anything can go on; see `alarms.quiet_alarms`."""
+        """As long as no alarm of any metric adds units, and of one none takes units away; see `alarms.quiet_alarms`."""
         fewest, most = bounds(target, self.min_units, self.max_units)
         goes_out = target.num_units < most
         goes_in = target.num_units > fewest and not (target.num_starting or self.disable_scale_in)
         rested_out_s = self._last_out_s + self.cooldown_out_s
         rested_in_s = max(self._last_in_s, self._last_out_s) + self.cooldown_in_s
-        promise: Quiet | None = Quiet()
+        promise, stays = Quiet(), Quiet(-math.inf) if goes_in else Quiet()
         for metric, goal in self._goals(target).items():
             low, high = self._bounds(target, metric, goal)
-            out = back = None
+            look = partial(quiet_alarms, target, view, metric, self._points[metric], self.point_s)
             if goes_out:
                 is_above = partial(_is_above, target, metric, goal if target.num_units else 0.0)
-                out = Side(self.points_out, inside(high, -MARGIN), is_above, rested_out_s)
+                promise = promise.but(look(Side(self.points_out, inside(high, -MARGIN), is_above, rested_out_s), None))
             if goes_in:
                 low += 10 * MARGIN * max(1.0, abs(low))  # `ceil` forgives as much as MARGIN
-                back = Side(self.points_in, low, low.__ge__, rested_in_s)
-            of_one = quiet_alarms(target, view, metric, self._points[metric], self.point_s, out, back)
-            promise = promise and promise.but(of_one)
-        return promise
+                stays = max(stays, look(None, Side(self.points_in, low, low.__ge__, rested_in_s)), key=_until_s)
+        return promise.but(stays)
 
     def _bounds(self, target: Target, metric: str, goal: float) -> Band:
         """(up to which value an alarm is on and takes units away, above which one is on and adds some)."""
@@ -201,3 +199,7 @@ class TargetTracking:
 
 def _is_above(target: Target, metric: str, bound: float, value: float) -> bool:
     return as_average(target, metric, value) > bound
+
+
+def _until_s(promise: Quiet) -> float:
+    return promise.until_s
