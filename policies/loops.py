@@ -80,12 +80,17 @@ class Loop:
 
     def is_stirred(self, view: ClusterView, version: Hashable) -> bool:
         """Whether anything but samples has changed that its promise depends on."""
-        return self.promise is not None and self._state(view, version) != self.seen
+        promise = self.promise
+        if promise is None:
+            return False
+        if promise.holds and not promise.holds(view):
+            return True
+        return self._state(view, version) != self.seen
 
     def _state(self, view: ClusterView, version: Hashable) -> Hashable:
         assert self.promise is not None
         if self.promise.by_jobs:
-            return version, *map(_counts, view.pools.values())
+            return None if self.promise.holds else version, *map(_counts, view.pools.values())
         return _counts(view.target(self.name))
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from policies.view import ClusterView
 
 Band = tuple[float, float]  # (lowest, highest) value, both included
 
@@ -17,7 +21,8 @@ class Quiet:
     as the last ones did, the counts and bounds of the target stay as they are, and with
 
     - `bands`: each new sample of the target's has these metrics within their bands (of others nothing is asked);
-    - `by_jobs`: no job and no node of the cluster comes, goes or changes, nor the counts of any pool.
+    - `by_jobs`: no job and no node of the cluster comes, goes or changes, nor the counts of any pool; or, with `holds`,
+      the counts don't, and that stays true of jobs and nodes (it is asked whenever they change).
 
     It is one-sided: who can't say for how long, or exactly, says less, or nothing.
     """
@@ -25,6 +30,7 @@ class Quiet:
     until_s: float = math.inf
     bands: Mapping[str, Band] = field(default_factory=dict)
     by_jobs: bool = False
+    holds: Callable[[ClusterView], bool] | None = None
 
     def but(self, other: Quiet) -> Quiet:
         """What holds of two policies together, or of two things that one goes by."""
@@ -32,7 +38,10 @@ class Quiet:
         for metric, (low, high) in other.bands.items():
             mine = bands.get(metric, (-math.inf, math.inf))
             bands[metric] = max(mine[0], low), min(mine[1], high)
-        return Quiet(min(self.until_s, other.until_s), bands, self.by_jobs or other.by_jobs)
+        by_jobs, holds = self.by_jobs or other.by_jobs, self.holds or other.holds
+        if self.by_jobs and other.by_jobs and self.holds != other.holds:
+            holds = None
+        return Quiet(min(self.until_s, other.until_s), bands, by_jobs, holds)
 
 
 def alike(answer: Callable[[float], int | None], value: float) -> Band:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import ClassVar
 
@@ -144,6 +145,10 @@ class ClusterAutoscaler:
         now_s, why = view.now_s, view.explain
         self._leaving = []
         counts = {pool.name: pool.num_units - self._fail(now_s, pool, why) for pool in pools}
+        if not why and self._is_stuck(view, pools, counts):
+            self._seen, self._acts = None, False
+            self._times.update(now_s, ())
+            return counts
         seen = self._look(view, pools)
         left = seen.left
         waits = bool(left) and too_new(*seen.oldest_s, now_s, self.new_pod_s, self.new_gpu_pod_s)
@@ -165,6 +170,19 @@ class ClusterAutoscaler:
         self._acts = any(wanted[pool.name] != pool.num_units for pool in pools)
         return wanted
 
+    def _is_stuck(self, view: ClusterView, pools: Sequence[PoolView], counts: Mapping[str, int]) -> bool:
+        """Whether nothing can be added, or is asked for, and nothing taken away: without packing anything."""
+        for pool in pools:
+            fewest, most = bounds(pool, self.min_units, self.max_units)
+            count = counts[pool.name]
+            if not fewest <= count <= most or count != pool.num_units or (count < most and view.pending.num):
+                return False
+        if not self.scale_down:
+            return True
+        least = min(pool.gpus_per_unit for pool in pools)  # with fewer free GPUs a node is used for more than that
+        little = math.ceil((1.0 - self.utilization_threshold - 1e-9) * least)
+        return not any(view.nodes.masks[little:])
+
     def _say_demand(self, why: Reasons, now_s: float, seen: _Seen, waits: bool) -> None:
         """What fits nowhere, and whether it has waited for long enough."""
         left, (oldest_s, with_gpu_s) = seen.left, seen.oldest_s
@@ -183,17 +201,24 @@ class ClusterAutoscaler:
     def rests(self, view: ClusterView, pools: Sequence[PoolView]) -> Quiet | None:
         """Until a job, a node or the time of one of its timers comes."""
         seen, since_s = self._seen, self._times.since_s
-        is_settled = seen and (not self.scale_down or (seen.unneeded and seen.unneeded[0] == since_s.keys()))
-        if self._acts or not seen or not is_settled:
+        if self._acts:
             return None
         timers_s = [
-            *(seen.oldest_s[0] + self.new_pod_s, seen.oldest_s[1] + self.new_gpu_pod_s),
-            *(self._added_s + self.delay_after_add_s, self._deleted_s + self.delay_after_delete_s),
-            *(each + self.unneeded_s for each in since_s.values()),
             *(group.orders.oldest_s + self.max_provision_s for group in self._groups.values()),
             *(group.backoff.until_s for group in self._groups.values()),
         ]
-        return Quiet(next_of(timers_s, view.now_s), by_jobs=True)
+        holds = None
+        if not seen:
+            holds = partial(self._is_stuck, pools=pools, counts={pool.name: pool.num_units for pool in pools})
+        else:
+            if self.scale_down and not (seen.unneeded and seen.unneeded[0] == since_s.keys()):
+                return None
+            timers_s += [
+                *(seen.oldest_s[0] + self.new_pod_s, seen.oldest_s[1] + self.new_gpu_pod_s),
+                *(self._added_s + self.delay_after_add_s, self._deleted_s + self.delay_after_delete_s),
+                *(each + self.unneeded_s for each in since_s.values()),
+            ]
+        return Quiet(next_of(timers_s, view.now_s), by_jobs=True, holds=holds)
 
     def slept(self, last_tick_s: float) -> None:
         """What it remembers does not depend on how often it was asked."""

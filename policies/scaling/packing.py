@@ -96,7 +96,7 @@ class Waiting:
 def first_fit(pods: Iterable[Pod], rooms: Sequence[Room]) -> list[Pod]:
     """Puts each pod into the first room that has space; returns those that found none."""
     fitter = Fitter(rooms)
-    return [pod for pod in pods if not fitter.place(pod)]
+    return [pod for pod in pods if pod.gpus >= fitter.no_space_for or not fitter.place(pod)]
 
 
 class Fitter:
@@ -105,6 +105,7 @@ class Fitter:
     def __init__(self, rooms: Sequence[Room]) -> None:
         self._rooms = rooms
         self._too_large: list[Pod] = []
+        self.no_space_for = math.inf  # GPUs of the smallest pod of GPUs alone that found no space
 
     def place(self, pod: Pod) -> bool:
         """Puts it into the first room that has space; False if there is none."""
@@ -116,6 +117,8 @@ class Fitter:
                 room.put(pod)
                 return True
         self._too_large.append(pod)
+        if not (pod.cpus or pod.memory_gib):
+            self.no_space_for = min(self.no_space_for, pod.gpus)
         return False
 
 

@@ -148,6 +148,21 @@ def test_by_jobs_it_wakes_when_they_change() -> None:
     assert loops.due_s == 23.0
 
 
+def test_by_jobs_as_long_as_something_holds_of_them() -> None:
+    _, loops, cluster = asleep(Quiet(by_jobs=True, holds=lambda view: view.nodes.free[0] == 8))
+    assert not loops.stir(cluster.view(), 1, 20.0)
+    cluster.view().nodes.free[0] = 7
+    assert loops.stir(cluster.view(), 1, 20.0)
+    assert loops.due_s == 23.0
+
+
+def test_two_that_hold_together_become_one_that_nothing_changes() -> None:
+    one, other = Quiet(by_jobs=True, holds=lambda _: True), Quiet(by_jobs=True)
+    assert one.but(Quiet(5.0)) == Quiet(5.0, by_jobs=True, holds=one.holds)
+    assert one.but(one) == one
+    assert one.but(other) == other.but(one) == Quiet(by_jobs=True)
+
+
 def test_the_first_that_wakes_it_counts() -> None:
     _, loops, _ = asleep(Quiet(60.0, {"queue_length": (0.0, 1.0)}))
     ((loop, metric, band),) = loops.bands

@@ -206,6 +206,25 @@ def test_it_comes_to_rest_within_its_bounds(waits: list[int], nodes: int, low: i
     assert len(set(told[1:6])) == 1
 
 
+def test_full_and_as_large_as_may_be_it_packs_nothing_until_a_node_empties(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = cluster(most=2, a=on(0, 8), b=on(1, 4), c=on(1, 1), d=16)
+    policy, pool = ClusterAutoscaler(), there.view().pools["default"]
+    with monkeypatch.context() as patch:
+        patch.setattr("policies.scaling.cluster_autoscaler.rooms_of", None)
+        assert asked(policy, there, 60.0) == [2]
+    promise = policy.quiet(pool, there.view())
+    assert promise is not None
+    assert promise.holds is not None
+    assert promise.holds(there.view())
+    there.finish("c")
+    assert not promise.holds(there.view())  # half of a node is held, no more than the threshold
+    assert asked(policy, there, 70.0, 670.1) == [2, 2]  # what waits is put there
+    there.finish("d")
+    assert asked(policy, there, 680.0, 1280.1) == [2, 2]  # its pods fit nowhere else
+    there.finish("a")
+    assert asked(policy, there, 1290.0, 1890.1) == [2, 1]
+
+
 def test_it_scales_pools_only() -> None:
     there, chat = cluster_of(2, service=True)
     with pytest.raises(PolicyError, match="cluster_autoscaler: 'chat' is a service: it scales node pools"):
