@@ -114,6 +114,8 @@ class SimulatedCluster(Cluster):
         """What a job holds becomes `gpus` GPUs on these nodes."""
         self.got_on_s = now_s = self._clock._now
         held = job.gpus_held
+        if held and job.is_replica:
+            gpus, placement = 0, ()  # nobody moves one that serves: it is killed, and its service asks for another
         costs = self._one_cost or self._costs[self._table.model.codes[job.row]]
         if held:
             job.settle(now_s)

@@ -89,8 +89,8 @@ class Replica(SimJob):
         return 0.0
 
     def rescale(self, now_s: float, rate: float, num_gpus: int, nodes: Placement, costs: MoveCosts) -> float:
-        """Is on other nodes from now on, where it has to start anew."""
-        raise AssertionError(f"replica {self.job_id}: a plan moves it while it runs")
+        """Never: who would move it kills it (`SimulatedCluster`)."""
+        raise AssertionError(f"replica {self.job_id} is moved while it runs")
 
     def preempt(self, now_s: float, checkpoint_interval_s: float, costs: MoveCosts) -> None:
         """Its GPUs are taken; the service sees to its requests."""

@@ -84,7 +84,7 @@ def serve(
     *,
     jobs: JobTable | None = None,
     allocation: Any = "fifo",
-    placement: str = "consolidate",
+    placement: Any = "consolidate",
     options: Mapping[str, Any] | None = None,
     pool: Mapping[str, Any] | None = None,
     scaling: Mapping[str, Any] | None = None,
@@ -101,7 +101,7 @@ def serve(
         Scenario(
             jobs=JobTable.none() if jobs is None else jobs,
             allocation=allocation,
-            placement=registry.create("placement", placement),
+            placement=registry.create("placement", placement) if isinstance(placement, str) else placement,
             services=plans,
             scaling={**policies, **(scaling or {})},
             **scenario,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from policies import SERVICE_METRICS, ClusterView
+from policies import SERVICE_METRICS, ClusterView, Draft
+from policies.placement.consolidate import Consolidate
 from policies.view import Target
 from simulator.cluster import DecideOptions
 from simulator.monitor import MonitorOptions
@@ -227,6 +228,33 @@ def test_a_replica_whose_gpus_are_taken_is_replaced_and_its_request_lost() -> No
     assert run.facts["services"]["chat"]["num_replicas_killed"] == 1
 
 
+class JobsFirst:
+    """Takes all GPUs back at each decision, and gives them to jobs before replicas."""
+
+    def allocate(self, view: ClusterView, draft: Draft) -> None:
+        for each in view.jobs:
+            if each.gpus_held:
+                draft.give(each, 0)
+        for each in sorted(view.jobs, key=lambda each: each.is_replica):
+            draft.give(each, each.num_gpus)
+
+
+def test_a_replica_that_a_policy_would_move_is_killed_and_replaced() -> None:
+    """At 10 s a job takes the first node, where the replica was, which is to go on on the second: a new one does."""
+    run = serve(
+        plan([0.0, 40.0]),
+        jobs=jobs_of((10.0, 8, 50.0)),
+        allocation=JobsFirst(),
+        placement=Consolidate(strict=False),
+        pool={"num_nodes": 2},
+    )
+    assert lives(run) == [
+        (0.0, 0.0, 0.0, None, 10.0, "killed"),
+        (10.0, 10.0, 10.0 + COLD_S, None, 60.0, "running"),
+    ]
+    assert job(run, "a").finish_s == 60.0
+
+
 def test_or_tried_again() -> None:
     run = preempted(retries=1, retry_delay_s=3.0)
     assert fates(run) == {"served": 2}
@@ -334,7 +362,12 @@ NODES = {"num_nodes": 2, "min_nodes": 1, "gpus_per_node": 2}
 def test_replicas_move_off_a_node_that_drains() -> None:
     """Node 1 is let go at 5 s, in mid-request: the replica finishes there, and another one starts on node 0."""
     spec = {"replicas": 2, "gpus_per_replica": 1, "service_times": ServiceTimes(mean_s=4.0, distribution="constant")}
-    run = serve(plan([4.0, 4.5, 50.0], **spec), pool=NODES, placement="spread", scaling={"default": Script([(5.0, 1)])})
+    run = serve(
+        plan([4.0, 4.5, 50.0], **spec),
+        pool=NODES,
+        placement="spread",
+        scaling={"default": Script([(5.0, 1)])},
+    )
     assert lives(run) == [
         (0.0, 0.0, 0.0, None, 60.0, "running"),
         (0.0, 0.0, 0.0, 5.0, 8.0, "drained"),
