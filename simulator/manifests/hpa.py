@@ -19,6 +19,7 @@ _SECTIONS = {
     "Object": "object",
     "External": "external",
 }
+_OUTSIDE = ("Object", "External")  # metrics that are known without any pod
 _VALUES = {"Utilization": "averageUtilization", "AverageValue": "averageValue", "Value": "value"}
 _CONTROLLER = "kube-controller-manager --horizontal-pod-autoscaler-"
 _ELSEWHERE = {
@@ -38,10 +39,9 @@ def read_hpa(fields: Fields, names: MetricNames) -> dict[str, Any]:
         fields.text("apiVersion", among=(API_VERSION,))
         with spec.section("scaleTargetRef", needed=True) as target:
             target.ignore("apiVersion", "kind", "name")
-        options: dict[str, Any] = {
-            "min_units": spec.whole("minReplicas", 1),
-            "max_units": spec.whole("maxReplicas", least=1),
-        }
+        least, most = spec.whole("minReplicas", 1), spec.whole("maxReplicas", least=1)
+        spec.ordered("minReplicas", "maxReplicas", least, most)
+        options: dict[str, Any] = {"min_units": least, "max_units": most}
         if not spec.has("metrics"):
             metric, _ = names.of(spec, "metrics", "cpu", " (at 80%, where none are given)")
             options["metrics"] = [
@@ -49,6 +49,8 @@ def read_hpa(fields: Fields, names: MetricNames) -> dict[str, Any]:
             ]
         else:
             options["metrics"] = [_metric(each, names) for each in spec.items("metrics", needed=True)]
+        if not least and not any(each["source"] in _OUTSIDE for each in options["metrics"]):
+            raise spec.error("minReplicas", "must be 1 or more: 0 needs a metric of type Object or External")
         behavior = read_behavior(spec)
         return options if behavior is None else {**options, "behavior": behavior}
 
@@ -65,7 +67,7 @@ def _metric(fields: Fields, names: MetricNames) -> dict[str, Any]:
                     identifier.note("the service's own metric is taken, all of it", "selector")
                     metric, factor = names.of(identifier, "name", identifier.text("name"))
             with source.section("target", needed=True) as target:
-                outside = kind in ("Object", "External")
+                outside = kind in _OUTSIDE
                 of_pods = ("AverageValue",) if kind == "Pods" else ("Utilization", "AverageValue")
                 target_type = target.text("type", among=("Value", "AverageValue") if outside else of_pods)
                 key = _VALUES[target_type]

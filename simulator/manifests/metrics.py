@@ -56,7 +56,7 @@ class MetricNames:
             return self.given[name], 1.0
         if name not in KNOWN:
             raise ManifestError(
-                f"{fields.place}: {fields.path(key)}: {name!r}{why} is not measured here; say what stands for it: "
+                f"{fields.where(key)}: {fields.path(key)}: {name!r}{why} is not measured here; say what stands for it: "
                 f"{self.option}={{'{name}': METRIC}}, one of {', '.join(SERVICE_METRICS)}"
             )
         return KNOWN[name]

@@ -73,7 +73,7 @@ def policies_of(document: Document, names: MetricNames) -> Iterator[Found]:
         try:
             registry.create("scaling", policy, **options)
         except PolicyError as error:
-            raise ManifestError(f"{document.place}: {error}") from None
+            raise ManifestError(f"{document.where()}: {error}") from None
         yield Found(document.place, kind, name, policy, options, document.notes)
 
 
@@ -89,7 +89,7 @@ def _read(document: Document, names: MetricNames) -> Iterator[tuple[str, str, st
     elif kind:
         known = (*_READERS, deployment.KIND, *kubeflow.KINDS)
         if kind not in (*known, *_BESIDE):
-            raise ManifestError(f"{document.place}: kind={kind}: unsupported kind{nearest(kind, known)}")
+            raise ManifestError(f"{document.where('kind')}: kind={kind}: unsupported kind{nearest(kind, known)}")
     elif isinstance(content, Mapping) and any(key in content for key in aws.KEYS):
         name, policy, options = aws.read_aws(document.fields(), names)
         yield aws.KIND, name, policy, options
@@ -98,7 +98,7 @@ def _read(document: Document, names: MetricNames) -> Iterator[tuple[str, str, st
             yield ray_serve.KIND, name, ray_serve.POLICY, options
     else:
         raise ManifestError(
-            f"{document.place}: kind: is needed; or flags of the cluster-autoscaler, or a mapping with one of "
+            f"{document.where()}: kind: is needed; or flags of the cluster-autoscaler, or a mapping with one of "
             f"{', '.join((*aws.KEYS, *ray_serve.KEYS))}"
         )
 

@@ -113,6 +113,10 @@ WORKER = {"Worker": replica(2, gpus=2)}
             "minAvailable=1: unsupported value: must be 2: a job starts as a gang",
         ),
         (job("PyTorchJob", WORKER, elasticPolicy={"minReplicas": 3}), "must have the 2 workers between them"),
+        (
+            job("PyTorchJob", WORKER, elasticPolicy={"minReplicas": 3, "maxReplicas": 2}),
+            r"spec\.elasticPolicy\.minReplicas=3: must not be more than spec\.elasticPolicy\.maxReplicas=2",
+        ),
         (job("PyTorchJob", WORKER, elasticPolicy={"metrics": [{}]}), "metrics=.*: unsupported field: the number of"),
         (job("MPIJob", WORKER, slotsPerWorker=1), r"spec\.slotsPerWorker=1: must be the 2 GPUs of a worker"),
         (job("MXJob", WORKER, jobMode="MXTune"), "jobMode=MXTune: must be one of MXTrain"),
@@ -121,7 +125,7 @@ WORKER = {"Worker": replica(2, gpus=2)}
     ],
 )
 def test_jobs_that_are_refused(read, bad, message):
-    with pytest.raises(WorkloadError, match=rf"jobs\.yaml: document 2: .*{message}"):
+    with pytest.raises(WorkloadError, match=rf"jobs\.yaml:\d+: document 2: .*{message}"):
         read(job("TFJob", WORKER, name="first"), bad)
 
 

@@ -109,7 +109,7 @@ def test_one_of_several(manifest):
         ([DEPLOYMENT], {}, r"scaling\.manifest=.*chat\.yaml: describes no scaling policy"),
         ([POOL], {"metric": {}}, r"scaling\.metric: unknown option; did you mean metrics\?"),
         ([POOL], {"options": {"min_unit": 1}}, r"scaling\.min_unit: unknown option; did you mean min_units"),
-        ([HPA], {}, r"chat\.yaml: document 1: .*'in_flight' is not measured here"),
+        ([HPA], {}, r"chat\.yaml:10: document 1: .*'in_flight' is not measured here"),
     ],
 )
 def test_choices_that_are_refused(manifest, documents, more, message):
