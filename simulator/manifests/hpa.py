@@ -44,6 +44,7 @@ def read_hpa(fields: Fields, names: MetricNames) -> dict[str, Any]:
         options: dict[str, Any] = {"min_units": least, "max_units": most}
         if not spec.has("metrics"):
             metric, _ = names.of(spec, "metrics", "cpu", " (at 80%, where none are given)")
+            spec.notes.append(f"{spec.path('metrics')}: {_stand_in('cpu at 80%', 'cpu', metric, 0.8)}")
             options["metrics"] = [
                 {"metric": metric, "source": "Resource", "target_type": "Utilization", "target": 80.0}
             ]
@@ -61,7 +62,8 @@ def _metric(fields: Fields, names: MetricNames) -> dict[str, Any]:
         with fields.section(_SECTIONS[kind], needed=True) as source:
             source.ignore("container", "describedObject")
             if "esource" in kind:
-                metric, factor = names.of(source, "name", source.text("name"))
+                name = source.text("name")
+                metric, factor = names.of(source, "name", name)
             else:
                 with source.section("metric", needed=True) as identifier:
                     identifier.note("the service's own metric is taken, all of it", "selector")
@@ -77,12 +79,21 @@ def _metric(fields: Fields, names: MetricNames) -> dict[str, Any]:
                     value = float(target.quantity(key)) * factor
                     if not value:
                         raise target.error(key, "must be more than 0")
+                if "esource" in kind and name in names.given:
+                    shown = target.content[key]
+                    per_unit, said = (value / 100, f"{shown}%") if target_type == "Utilization" else (value, shown)
+                    target.notes.append(f"{target.path(key)}: {_stand_in(f'{name} at {said}', name, metric, per_unit)}")
     return {
         "metric": metric,
         "source": "Resource" if kind == "ContainerResource" else kind,
         "target_type": target_type,
         "target": value,
     }
+
+
+def _stand_in(asked: str, name: str, metric: str, value: float) -> str:
+    """A note on a metric of ours that stands for what a pod uses of a resource."""
+    return f"{asked} is taken as {metric} at {value:g} a replica: replicas have no model of {name}"
 
 
 def read_behavior(fields: Fields) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ class Found:
     name: str
     policy: str
     options: Mapping[str, Any]
-    notes: list[str]  # what has no effect here
+    notes: list[str]  # what is taken otherwise than it says, or has no effect here
 
 
 def read_policies(path: str | Path, names: MetricNames) -> list[Found]:

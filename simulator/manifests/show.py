@@ -17,7 +17,7 @@ from workloads.readers.kubeflow import KINDS, read_job
 
 
 def shown(path: str, names: MetricNames) -> str:
-    """Each document, what of it has no effect, and the command line that runs the file.
+    """Each document, what of it is taken otherwise or has no effect, and the command line that runs the file.
 
     Raises:
         ManifestError: a document that can't be read.
@@ -45,7 +45,7 @@ def shown(path: str, names: MetricNames) -> str:
             lines.append(f"{document.place}: {document.kind} {job.job_id}: a job of {sizes}, {job.duration_s:g} s")
         elif not policies:
             lines.append(f"{document.place}: {document.kind} {document.name}: has no part in it")
-        lines += [f"  no effect: {note}" for note in document.notes]
+        lines += [f"  note: {note}" for note in document.notes]
     names.check_used(path)
     return "\n".join([*lines, "", _command(path, services, found, num_jobs, names)])
 

@@ -6,10 +6,12 @@ import copy
 import json
 import math
 import re
+import shlex
 from typing import Any
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from simulator.errors import ConfigError
 from simulator.manifests.deployment import read_deployment
@@ -198,6 +200,36 @@ def test_metrics_of_other_names_and_units(read):
     assert found.options["metrics"][0]["metric"] == "concurrency_per_replica"
 
 
+def test_what_stands_for_a_resource_is_noted(read):
+    """60% of the CPUs that a pod asks for is 0.6 of whatever stands for them."""
+    text = HPA.replace("nvidia.com/gpu, target: {type: Utilization, averageUtilization: 70}", "cpu, target: {}")
+    at = "spec.metrics[1].resource.target"
+    for target, said, value in (
+        ("{type: Utilization, averageUtilization: 60}", "averageUtilization: cpu at 60%", "0.6"),
+        ("{type: AverageValue, averageValue: 1500m}", "averageValue: cpu at 1500m", "1.5"),
+    ):
+        (found,) = read(text.replace("{}", target), {"cpu": "concurrency_per_replica"})
+        assert found.notes[1:] == [
+            f"{at}.{said} is taken as concurrency_per_replica at {value} a replica: replicas have no model of cpu"
+        ]
+    content = yaml.safe_load(HPA)
+    del content["spec"]["metrics"]
+    (found,) = read(content, {"cpu": "gpu_utilisation_frac"})
+    assert found.notes == [
+        "spec.metrics: cpu at 80% is taken as gpu_utilisation_frac at 0.8 a replica: replicas have no model of cpu"
+    ]
+
+
+@pytest.mark.parametrize("name", ["cpu", "vllm:waiting", "nvidia.com/gpu", "sum(rate(http[2m]))", "a, b={c}"])
+def test_a_name_of_a_metric_is_said_as_the_command_line_takes_it(name):
+    (word,) = shlex.split(MetricNames(option="scaling.metrics").said(name, "queue_length"))
+    override = OverridesParser.create().parse_override(word)
+    in_full = {override.key_or_group.rpartition(".")[2]: override.value()}
+    assert in_full in ({name: "queue_length"}, {"metrics": {name: "queue_length"}})
+    (word,) = shlex.split(MetricNames(option="metrics").said(name, "queue_length"))
+    assert yaml.safe_load(word.removeprefix("metrics=")) == {name: "queue_length"}
+
+
 def test_a_scaled_object(read):
     (found,) = read(KEDA, {"rate": "request_rate_per_s"})
     assert found.policy == "keda"
@@ -344,8 +376,8 @@ def pool(path, value):
         (hpa("spec/metrics/0/type", "Node"), r"spec\.metrics\[0\]\.type=Node: must be one of Resource"),
         (
             hpa("spec/metrics/0/pods/metric/name", "http_requests"),
-            r"metric\.name: 'http_requests' is not measured here; say what stands for it: scaling\.metrics="
-            r"\{'http_requests': METRIC\}, one of request_rate_per_s",
+            r"metric\.name: 'http_requests' is not measured here; say what stands for it: "
+            r"scaling\.metrics\.http_requests=METRIC, one of request_rate_per_s",
         ),
         (hpa("spec/metrics/1/resource/name", "cpu"), r"spec\.metrics\[1\]\.resource\.name: 'cpu' is not measured here"),
         (hpa("spec/metrics", None), r"spec\.metrics: 'cpu' \(at 80%, where none are given\) is not"),
