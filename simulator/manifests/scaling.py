@@ -49,6 +49,11 @@ class Found:
     policy: str
     options: Mapping[str, Any]
     notes: list[str]  # what is taken otherwise than it says, or has no effect here
+    target: str = ""  # KIND NAME of what it scales, where it says that
+
+    @property
+    def target_name(self) -> str:
+        return self.target.rpartition(" ")[2]
 
 
 def read_policies(path: str | Path, names: MetricNames) -> list[Found]:
@@ -74,7 +79,16 @@ def policies_of(document: Document, names: MetricNames) -> Iterator[Found]:
             registry.create("scaling", policy, **options)
         except PolicyError as error:
             raise ManifestError(f"{document.where()}: {error}") from None
-        yield Found(document.place, kind, name, policy, options, document.notes)
+        yield Found(document.place, kind, name, policy, options, document.notes, _target(document, kind, name))
+
+
+def _target(document: Document, kind: str, name: str) -> str:
+    if kind == ray_serve.KIND:
+        return f"deployment {name}" if name else ""
+    if kind not in (hpa.KIND, keda.KIND):
+        return ""
+    reference = document.content["spec"]["scaleTargetRef"]
+    return f"{reference.get('kind') or deployment.KIND} {reference.get('name') or name}".strip()
 
 
 def _read(document: Document, names: MetricNames) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
