@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -68,7 +69,8 @@ def command_of(one: Chosen) -> str:
                 services.append(deployment.read_deployment(document.fields()))
             except ManifestError:  # a run doesn't need it; `show` tells what is wrong
                 continue
-    return command(path, [one.found], services, 0, choice.metrics, choice.options, is_alone=one.is_alone)
+    found = replace(one.found, options={**one.found.options, **choice.options})
+    return command(path, [found], services, 0, choice.metrics, choice.options, is_alone=one.is_alone)
 
 
 def _service(replicas: Sequence[Found], services: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

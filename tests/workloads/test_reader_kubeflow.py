@@ -96,6 +96,8 @@ WORKER = {"Worker": replica(2, gpus=2)}
         (job("TFJob", WORKER, {"duration-s": 60}), r"duration-s\]=60: must be a text, in quotes"),
         (job("TFJob", WORKER, {"duration-s": "0"}), r"duration-s\]=0: must be more than 0"),
         (job("TFJob", WORKER, {"submit-s": "-1"}), r"submit-s\]=-1: must be 0 or more"),
+        (job("TFJob", WORKER, {"weight": "0"}), r"weight\]=0: must be more than 0"),
+        (job("TFJob", WORKER, {"deadline-s": "-5"}), r"deadline-s\]=-5: must be 0 or more"),
         (job("TFJob", WORKER, {"gpus": "1"}), r"elastic-gpu-simulator/gpus\]: unsupported field"),
         (job("TFJob", WORKER, {"priority": "1.5"}), r"priority\]=1.5: must be a whole number in quotes"),
         (job("TFJob", {**WORKER, "Server": replica(1)}), r"spec\.tfReplicaSpecs\.Server: unsupported field"),

@@ -123,6 +123,10 @@ def _metadata(metadata: Fields) -> tuple[str, dict[str, Any]]:
             options |= {} if value is None else {key: value}
         for key, option in (("weight", "weight"), ("deadline-s", "deadline_s")):
             value = given.number_in_text(f"{PREFIX}{key}", None)
+            if value is not None and (value < 0 or (option == "weight" and not value)):
+                raise given.error(
+                    f"{PREFIX}{key}", "must be more than 0" if option == "weight" else "must be 0 or more"
+                )
             options |= {} if value is None else {option: value}
         for key, option in (
             ("priority", "priority"),

@@ -113,6 +113,14 @@ def test_each_pool_takes_them(choice):
     assert len(notes) == 2
 
 
+def test_the_command_that_is_told_has_the_options_beside_the_manifest(choice):
+    scaling = {**choice(), "options": {"max_units": 5}}
+    _, notes = described({"cluster": {"num_nodes": 4}, "scaling": scaling})
+    assert "it scales the nodes of pool 'default', 2..5; to scale replicas: " in notes[0]
+    assert "service.min_replicas=2 service.max_replicas=5 scaling=kubernetes" in notes[0]
+    assert notes[0].endswith("scaling.options.max_units=5")
+
+
 def test_replicas_as_node_scaling_are_told(choice):
     given = {"requests": POISSON, "scaling": {"name": "static"}, "node_scaling": choice(), "cluster": {"num_nodes": 4}}
     settings, notes = described(given)
