@@ -23,7 +23,7 @@ from simulator.config import GROUPS, RunConfig, Setup, read_config
 from simulator.console import ProgressBar, line, show_table, size
 from simulator.environment import write_environment
 from simulator.errors import ConfigError
-from simulator.manifests.choice import expanded
+from simulator.manifests.scaled import described
 from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
@@ -79,7 +79,7 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         Exception: of a policy, or an audit that failed; likewise.
     """
     import_plugins(job.settings.get("plugins") or ())
-    settings = expanded(job.settings)
+    settings, of_manifests = described(job.settings)
     config = read_config(settings)
     text = OmegaConf.to_yaml({name: value for name, value in settings.items() if name not in _NOT_KEPT})
     if job.in_sweep and config.resume and is_done(job.folder, text):
@@ -102,6 +102,7 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         stopper.stop = None
         if run.why_unfinished:
             raise Interrupted(run.why_unfinished)
+        run.facts = {**run.facts, "notes": [*of_manifests, *run.facts["notes"]]}
         if job.today:
             specs = [plan.spec for plan in scenario.services]
             stale = [price_note(f"service {of.name!r}", of.purchase.price_source, job.today) for of in specs]

@@ -59,12 +59,17 @@ def write_yaml(profile: Any, path: str | Path) -> None:
         part.unlink(missing_ok=True)
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+
+
 class StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader; a key that comes twice is an error there, and dates stay texts."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue  # `<<`: its keys give way to those that stand here
             key = self.construct_object(key_node, deep=deep)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.MarkedYAMLError(problem=f"{key!r} is there twice", problem_mark=key_node.start_mark)

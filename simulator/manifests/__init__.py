@@ -11,7 +11,7 @@
 | Deployment, apps/v1 | a service | deployment |
 | TFJob, PyTorchJob, MPIJob, MXJob | jobs (`workload=kubeflow`) | workloads.readers.kubeflow; back: kubeflow |
 
-Versions as of autumn 2026. Each field is used, or ignored by name, or refused.
+Versions as of autumn 2026. Each field is used, or ignored by name, or refused. How they are used: docs/manifests.md
 """
 
 from simulator.manifests.choice import expanded, resolved

@@ -1,7 +1,7 @@
 """Manifests and what they mean here, both ways.
 
 `python -m simulator.manifests show FILE [metrics={THEIRS: OURS}]`
-prints what each document of a file means, what of it has no effect, and the command line that runs it.
+prints what each document of a file means, what of it has no effect or another one, and the command that runs it.
 
 `python -m simulator.manifests export RUN_FOLDER [out=FILE] [jobs=all|ID,ID] [jobs_as=PyTorchJob|Deployment]`
 writes a run's services and scaling policies as manifests, and jobs if asked to; without `out` to the terminal.
@@ -20,12 +20,12 @@ import yaml
 from policies import PolicyError
 from simulator.errors import ConfigError
 from simulator.manifests.export import exported
-from simulator.manifests.metrics import MetricNames
+from simulator.manifests.metrics import SHOWN, MetricNames
 from simulator.manifests.show import shown
 from workloads import WorkloadError
 from workloads.options import nearest
 
-_OPTIONS: Mapping[str, Sequence[str]] = {"show": ("metrics",), "export": ("out", "jobs", "jobs_as")}
+_OPTIONS: Mapping[str, Sequence[str]] = {"show": (SHOWN,), "export": ("out", "jobs", "jobs_as")}
 MISUSED = 2
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command, path, options = given[0], given[1], _options(given[0], given[2:])
         if command == "show":
-            print(shown(path, MetricNames(_mapping(options.get("metrics", "{}")), "metrics")))
+            print(shown(path, MetricNames(_mapping(options.get(SHOWN, "{}")), SHOWN)))
         else:
             _export(path, options)
     except (ConfigError, PolicyError, WorkloadError, OSError) as error:

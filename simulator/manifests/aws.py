@@ -44,11 +44,14 @@ def read_aws(fields: Fields, names: MetricNames) -> tuple[str, str, dict[str, An
             return _policies([fields], [], names)
         policies, targets = fields.items("ScalingPolicies", needed=True), fields.items("ScalableTargets")
         if len(targets) > 1:
-            raise ManifestError(f"{fields.place}: {fields.path('ScalableTargets')}: must have one, not {len(targets)}")
+            where = f"{fields.where('ScalableTargets')}: {fields.path('ScalableTargets')}"
+            raise ManifestError(f"{where}: must have one, not {len(targets)}")
         for target in targets:
             with target:
                 target.ignore(*_ABOUT)
-                bounds = {"min_units": target.whole("MinCapacity"), "max_units": target.whole("MaxCapacity")}
+                least, most = target.whole("MinCapacity"), target.whole("MaxCapacity")
+                target.ordered("MinCapacity", "MaxCapacity", least, most)
+                bounds = {"min_units": least, "max_units": most}
         name, policy, options = _policies(policies, fields.items("MetricAlarms"), names)
         for each in policies:
             each.close()
@@ -67,11 +70,11 @@ def _policies(
         if len(policies) > 1:
             raise policies[1].error("PolicyType", "there is one before; say further metrics by options.also")
         if alarms:
-            raise ManifestError(f"{first.place}: MetricAlarms: target tracking makes its own")
+            raise ManifestError(f"{first.where()}: MetricAlarms: target tracking makes its own")
         return name, TRACKING, _tracking(first.section(f"{_TYPES[0]}PolicyConfiguration", needed=True), names)
     if len(policies) != 2 or kinds != {_TYPES[1]} or len(alarms) != 2:
         raise ManifestError(
-            f"{first.place}: step scaling takes two ScalingPolicies, out and in, and two MetricAlarms; "
+            f"{first.where()}: step scaling takes two ScalingPolicies, out and in, and two MetricAlarms; "
             f"there are {len(policies)} and {len(alarms)}"
         )
     return name, STEP, _steps(policies, alarms, names)
@@ -82,7 +85,7 @@ def _tracking(config: Fields, names: MetricNames) -> dict[str, Any]:
         target = config.number("TargetValue")
         key = "PredefinedMetricSpecification"
         if config.has(key) == config.has("CustomizedMetricSpecification"):
-            raise ManifestError(f"{config.place}: {config.at}: must have a {key} or a CustomizedMetricSpecification")
+            raise ManifestError(f"{config.where()}: {config.at}: must have a {key} or a CustomizedMetricSpecification")
         if config.has(key):
             with config.section(key) as metric:
                 metric.ignore("ResourceLabel")
@@ -110,7 +113,7 @@ def _steps(policies: Sequence[Fields], alarms: Sequence[Fields], names: MetricNa
         with alarm:
             options |= _alarm(alarm, names, options)
     if len({key for key in options if key in ("upper", "lower")}) < 2:
-        raise ManifestError(f"{alarms[0].place}: MetricAlarms: must be one {_OUT} and one {_IN}")
+        raise ManifestError(f"{alarms[0].where()}: MetricAlarms: must be one {_OUT} and one {_IN}")
     for policy in policies:
         with policy.section("StepScalingPolicyConfiguration", needed=True) as config:
             kind = _ADJUSTMENTS[config.text("AdjustmentType", among=_ADJUSTMENTS)]

@@ -33,7 +33,9 @@ def read_deployment(fields: Fields) -> dict[str, Any]:
         replicas = spec.whole("replicas", 1)
         pod = read_template(spec.section("template", needed=True))
         if not pod.gpus:
-            raise ManifestError(f"{fields.place}: spec.template: asks for no GPU: a replica has one or more here")
+            raise ManifestError(
+                f"{spec.where('template')}: spec.template: asks for no GPU: a replica has one or more here"
+            )
     return {
         "name": name,
         "replicas": replicas,

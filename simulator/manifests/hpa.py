@@ -19,6 +19,7 @@ _SECTIONS = {
     "Object": "object",
     "External": "external",
 }
+_OUTSIDE = ("Object", "External")  # metrics that are known without any pod
 _VALUES = {"Utilization": "averageUtilization", "AverageValue": "averageValue", "Value": "value"}
 _CONTROLLER = "kube-controller-manager --horizontal-pod-autoscaler-"
 _ELSEWHERE = {
@@ -38,17 +39,19 @@ def read_hpa(fields: Fields, names: MetricNames) -> dict[str, Any]:
         fields.text("apiVersion", among=(API_VERSION,))
         with spec.section("scaleTargetRef", needed=True) as target:
             target.ignore("apiVersion", "kind", "name")
-        options: dict[str, Any] = {
-            "min_units": spec.whole("minReplicas", 1),
-            "max_units": spec.whole("maxReplicas", least=1),
-        }
+        least, most = spec.whole("minReplicas", 1), spec.whole("maxReplicas", least=1)
+        spec.ordered("minReplicas", "maxReplicas", least, most)
+        options: dict[str, Any] = {"min_units": least, "max_units": most}
         if not spec.has("metrics"):
             metric, _ = names.of(spec, "metrics", "cpu", " (at 80%, where none are given)")
+            spec.notes.append(f"{spec.path('metrics')}: {_stand_in('cpu at 80%', 'cpu', metric, 0.8)}")
             options["metrics"] = [
                 {"metric": metric, "source": "Resource", "target_type": "Utilization", "target": 80.0}
             ]
         else:
             options["metrics"] = [_metric(each, names) for each in spec.items("metrics", needed=True)]
+        if not least and not any(each["source"] in _OUTSIDE for each in options["metrics"]):
+            raise spec.error("minReplicas", "must be 1 or more: 0 needs a metric of type Object or External")
         behavior = read_behavior(spec)
         return options if behavior is None else {**options, "behavior": behavior}
 
@@ -59,13 +62,14 @@ def _metric(fields: Fields, names: MetricNames) -> dict[str, Any]:
         with fields.section(_SECTIONS[kind], needed=True) as source:
             source.ignore("container", "describedObject")
             if "esource" in kind:
-                metric, factor = names.of(source, "name", source.text("name"))
+                name = source.text("name")
+                metric, factor = names.of(source, "name", name)
             else:
                 with source.section("metric", needed=True) as identifier:
                     identifier.note("the service's own metric is taken, all of it", "selector")
                     metric, factor = names.of(identifier, "name", identifier.text("name"))
             with source.section("target", needed=True) as target:
-                outside = kind in ("Object", "External")
+                outside = kind in _OUTSIDE
                 of_pods = ("AverageValue",) if kind == "Pods" else ("Utilization", "AverageValue")
                 target_type = target.text("type", among=("Value", "AverageValue") if outside else of_pods)
                 key = _VALUES[target_type]
@@ -75,12 +79,21 @@ def _metric(fields: Fields, names: MetricNames) -> dict[str, Any]:
                     value = float(target.quantity(key)) * factor
                     if not value:
                         raise target.error(key, "must be more than 0")
+                if "esource" in kind and name in names.given:
+                    shown = target.content[key]
+                    per_unit, said = (value / 100, f"{shown}%") if target_type == "Utilization" else (value, shown)
+                    target.notes.append(f"{target.path(key)}: {_stand_in(f'{name} at {said}', name, metric, per_unit)}")
     return {
         "metric": metric,
         "source": "Resource" if kind == "ContainerResource" else kind,
         "target_type": target_type,
         "target": value,
     }
+
+
+def _stand_in(asked: str, name: str, metric: str, value: float) -> str:
+    """A note on a metric of ours that stands for what a pod uses of a resource."""
+    return f"{asked} is taken as {metric} at {value:g} a replica: replicas have no model of {name}"
 
 
 def read_behavior(fields: Fields) -> dict[str, Any] | None:

@@ -55,6 +55,10 @@ def read_keda(fields: Fields, names: MetricNames) -> dict[str, Any]:
         with spec.section("scaleTargetRef", needed=True) as target:
             target.ignore("apiVersion", "kind", "name", "envSourceContainerName")
         options: dict[str, Any] = {option: spec.whole(key, None) for key, option in {**_SECONDS, **_COUNTS}.items()}
+        least, most = options["min_units"] or Keda.min_units, options["max_units"]
+        spec.ordered("minReplicaCount", "maxReplicaCount", least, Keda.max_units if most is None else most)
+        if options["idle_units"] is not None and options["idle_units"] >= least:
+            raise spec.error("idleReplicaCount", f"must be less than {spec.path('minReplicaCount')}={least}")
         options |= {option: float(options[option]) for option in _SECONDS.values() if options[option] is not None}
         with spec.section("fallback") as fallback:
             if spec.has("fallback"):

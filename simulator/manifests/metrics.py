@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +12,10 @@ from policies.metrics_view import METRICS, SERVICE_METRICS
 from simulator.errors import ConfigError
 from workloads.manifests import Fields, ManifestError
 from workloads.options import nearest
+
+SHOWN = "metrics"  # the option of `python -m simulator.manifests show`; others are settings of a run
+_PLAIN = re.compile(r"[A-Za-z_]\w*")
+_SPECIAL, _ESCAPED = re.compile(r"[\\()\[\]{}:=,]"), r"\\\g<0>"  # in a name, as Hydra takes it
 
 # theirs -> (ours, what one of theirs is in ours)
 KNOWN: dict[str, tuple[str, float]] = {
@@ -56,10 +63,18 @@ class MetricNames:
             return self.given[name], 1.0
         if name not in KNOWN:
             raise ManifestError(
-                f"{fields.place}: {fields.path(key)}: {name!r}{why} is not measured here; say what stands for it: "
-                f"{self.option}={{'{name}': METRIC}}, one of {', '.join(SERVICE_METRICS)}"
+                f"{fields.where(key)}: {fields.path(key)}: {name!r}{why} is not measured here; say what stands for it: "
+                f"{self.said(name, 'METRIC')}, one of {', '.join(SERVICE_METRICS)}; of nodes {', '.join(METRICS)}"
             )
         return KNOWN[name]
+
+    def said(self, theirs: str, ours: str) -> str:
+        """The word of a command line that gives a name, as a shell takes it."""
+        if self.option == SHOWN:  # YAML
+            return shlex.quote(f"{SHOWN}={{{theirs if _PLAIN.fullmatch(theirs) else json.dumps(theirs)}: {ours}}}")
+        if _PLAIN.fullmatch(theirs):
+            return f"{self.option}.{theirs}={ours}"
+        return shlex.quote(f"{self.option}={{{_SPECIAL.sub(_ESCAPED, theirs)}: {ours}}}")
 
     def check_used(self, place: str) -> None:
         """Refuses names that were given and came nowhere."""

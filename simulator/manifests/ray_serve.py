@@ -78,6 +78,7 @@ def _config(config: Fields, is_auto: bool) -> dict[str, Any]:
         options: dict[str, Any] = {option: config.number(key, None, least=0) for key, option in _NUMBERS.items()}
         options["min_units"] = config.whole("min_replicas", 1)
         options["max_units"] = config.whole("max_replicas", 100 if is_auto else 1, least=1)  # Ray's defaults
+        config.ordered("min_replicas", "max_replicas", options["min_units"], options["max_units"])
         return without_none(options)
 
 

@@ -48,7 +48,12 @@ class Found:
     name: str
     policy: str
     options: Mapping[str, Any]
-    notes: list[str]  # what has no effect here
+    notes: list[str]  # what is taken otherwise than it says, or has no effect here
+    target: str = ""  # KIND NAME of what it scales, where it says that
+
+    @property
+    def target_name(self) -> str:
+        return self.target.rpartition(" ")[2]
 
 
 def read_policies(path: str | Path, names: MetricNames) -> list[Found]:
@@ -73,8 +78,17 @@ def policies_of(document: Document, names: MetricNames) -> Iterator[Found]:
         try:
             registry.create("scaling", policy, **options)
         except PolicyError as error:
-            raise ManifestError(f"{document.place}: {error}") from None
-        yield Found(document.place, kind, name, policy, options, document.notes)
+            raise ManifestError(f"{document.where()}: {error}") from None
+        yield Found(document.place, kind, name, policy, options, document.notes, _target(document, kind, name))
+
+
+def _target(document: Document, kind: str, name: str) -> str:
+    if kind == ray_serve.KIND:
+        return f"deployment {name}" if name else ""
+    if kind not in (hpa.KIND, keda.KIND):
+        return ""
+    reference = document.content["spec"]["scaleTargetRef"]
+    return f"{reference.get('kind') or deployment.KIND} {reference.get('name') or name}".strip()
 
 
 def _read(document: Document, names: MetricNames) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -89,7 +103,7 @@ def _read(document: Document, names: MetricNames) -> Iterator[tuple[str, str, st
     elif kind:
         known = (*_READERS, deployment.KIND, *kubeflow.KINDS)
         if kind not in (*known, *_BESIDE):
-            raise ManifestError(f"{document.place}: kind={kind}: unsupported kind{nearest(kind, known)}")
+            raise ManifestError(f"{document.where('kind')}: kind={kind}: unsupported kind{nearest(kind, known)}")
     elif isinstance(content, Mapping) and any(key in content for key in aws.KEYS):
         name, policy, options = aws.read_aws(document.fields(), names)
         yield aws.KIND, name, policy, options
@@ -98,7 +112,7 @@ def _read(document: Document, names: MetricNames) -> Iterator[tuple[str, str, st
             yield ray_serve.KIND, name, ray_serve.POLICY, options
     else:
         raise ManifestError(
-            f"{document.place}: kind: is needed; or flags of the cluster-autoscaler, or a mapping with one of "
+            f"{document.where()}: kind: is needed; or flags of the cluster-autoscaler, or a mapping with one of "
             f"{', '.join((*aws.KEYS, *ray_serve.KEYS))}"
         )
 

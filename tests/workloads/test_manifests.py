@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from workloads import WorkloadError
 from workloads.manifests import Fields, ManifestError, load_documents
+from workloads.manifests.lines import line_of
 from workloads.manifests.pods import Pod, read_template, shares, write_template
 from workloads.manifests.quantities import (
     GIB,
@@ -94,6 +95,34 @@ def test_documents(tmp_path):
         f"{file}: document 3: items[1]",
     ]
     assert (documents[2].kind, documents[2].name) == ("X", "n")
+
+
+def test_lines(tmp_path):
+    """Of the key, of the mapping where it isn't there; of what an anchor names, where that stands."""
+    file = tmp_path / "a.yaml"
+    file.write_text("a: &x {b: 1, c: 2}\nd:\n  <<: *x\n\n  c: 3\ne: *x\nf:\n- g: 1\n  8: 2\n- *x\n---\na: 1\n")
+    first, second = load_documents(file)
+    assert first.content["d"] == {"b": 1, "c": 3}
+    assert first.content["e"] is first.content["a"]
+    places = {
+        ("a", "b"): 1, ("d", "c"): 5, ("d", "b"): 3, ("e", "b"): 1, ("f", 0, "g"): 8, ("f", 0, 8): 9, ("f", 0, "h"): 8,
+        ("f", 1, "c"): 1, ("f",): 7, ("g",): 1,
+    }  # fmt: skip
+    for (*inside, key), line in places.items():
+        content = first.content
+        for each in inside:
+            content = content[each]
+        assert line_of(content, key) == line, (inside, key)
+    assert first.where("e") == f"{file}:6: document 1"
+    assert second.where("a") == second.where() == f"{file}:12: document 2"
+    assert line_of({"a": 1}, "a") is None
+
+
+def test_a_needed_field_that_may_be_misspelt():
+    with pytest.raises(ManifestError, match=r"spec\.replicas: is needed; there is spec\.repicas, misspelt\?$"):
+        of({"repicas": 1}).whole("replicas")
+    with pytest.raises(ManifestError, match=r"spec\.replicas: is needed$"):
+        of({"paused": True}).whole("replicas")
 
 
 @pytest.mark.parametrize(

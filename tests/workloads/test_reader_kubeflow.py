@@ -96,6 +96,8 @@ WORKER = {"Worker": replica(2, gpus=2)}
         (job("TFJob", WORKER, {"duration-s": 60}), r"duration-s\]=60: must be a text, in quotes"),
         (job("TFJob", WORKER, {"duration-s": "0"}), r"duration-s\]=0: must be more than 0"),
         (job("TFJob", WORKER, {"submit-s": "-1"}), r"submit-s\]=-1: must be 0 or more"),
+        (job("TFJob", WORKER, {"weight": "0"}), r"weight\]=0: must be more than 0"),
+        (job("TFJob", WORKER, {"deadline-s": "-5"}), r"deadline-s\]=-5: must be 0 or more"),
         (job("TFJob", WORKER, {"gpus": "1"}), r"elastic-gpu-simulator/gpus\]: unsupported field"),
         (job("TFJob", WORKER, {"priority": "1.5"}), r"priority\]=1.5: must be a whole number in quotes"),
         (job("TFJob", {**WORKER, "Server": replica(1)}), r"spec\.tfReplicaSpecs\.Server: unsupported field"),
@@ -113,6 +115,10 @@ WORKER = {"Worker": replica(2, gpus=2)}
             "minAvailable=1: unsupported value: must be 2: a job starts as a gang",
         ),
         (job("PyTorchJob", WORKER, elasticPolicy={"minReplicas": 3}), "must have the 2 workers between them"),
+        (
+            job("PyTorchJob", WORKER, elasticPolicy={"minReplicas": 3, "maxReplicas": 2}),
+            r"spec\.elasticPolicy\.minReplicas=3: must not be more than spec\.elasticPolicy\.maxReplicas=2",
+        ),
         (job("PyTorchJob", WORKER, elasticPolicy={"metrics": [{}]}), "metrics=.*: unsupported field: the number of"),
         (job("MPIJob", WORKER, slotsPerWorker=1), r"spec\.slotsPerWorker=1: must be the 2 GPUs of a worker"),
         (job("MXJob", WORKER, jobMode="MXTune"), "jobMode=MXTune: must be one of MXTrain"),
@@ -121,7 +127,7 @@ WORKER = {"Worker": replica(2, gpus=2)}
     ],
 )
 def test_jobs_that_are_refused(read, bad, message):
-    with pytest.raises(WorkloadError, match=rf"jobs\.yaml: document 2: .*{message}"):
+    with pytest.raises(WorkloadError, match=rf"jobs\.yaml:\d+: document 2: .*{message}"):
         read(job("TFJob", WORKER, name="first"), bad)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from workloads.manifests.fields import Fields, ManifestError
-from workloads.profile_file import StrictLoader
+from workloads.manifests.lines import LineLoader
 
 LIST = "List"  # what `kubectl get -o yaml` gives for several
 
@@ -22,7 +22,8 @@ class Document:
 
     place: str  # FILE: document N
     content: Any
-    notes: list[str] = field(default_factory=list, compare=False)  # what is read, and has no effect here
+    notes: list[str] = field(default_factory=list, compare=False)  # what is read otherwise than it says, or in vain
+    path: str = ""  # FILE: its lines are told in messages
 
     @property
     def kind(self) -> str:
@@ -34,6 +35,10 @@ class Document:
         metadata = self.content.get("metadata") if isinstance(self.content, Mapping) else None
         return str(metadata.get("name") or "") if isinstance(metadata, Mapping) else ""
 
+    def where(self, key: str = "") -> str:
+        """What a message about it, or one of its fields, begins with; see `Fields.where`."""
+        return Fields(self.content, self.place, path=self.path).where(key)
+
     def fields(self) -> Fields:
         """Its fields, to be read.
 
@@ -42,7 +47,7 @@ class Document:
         """
         if not isinstance(self.content, Mapping):
             raise ManifestError(f"{self.place}: holds {type(self.content).__name__}: must hold a mapping")
-        return Fields(self.content, self.place, notes=self.notes)
+        return Fields(self.content, self.place, notes=self.notes, path=self.path)
 
 
 def load_documents(path: str | Path) -> list[Document]:
@@ -63,12 +68,12 @@ def load_documents(path: str | Path) -> list[Document]:
     for number, content in enumerate(contents, 1):
         place = f"{path}: document {number}"
         if isinstance(content, Mapping) and content.get("kind") == LIST:
-            with Fields(content, place) as fields:
+            with Fields(content, place, path=str(path)) as fields:
                 fields.ignore("apiVersion", "kind", "metadata")
                 items = [each.content for each in fields.items("items")]
-            documents += [Document(f"{place}: items[{i}]", item) for i, item in enumerate(items)]
+            documents += [Document(f"{place}: items[{i}]", item, path=str(path)) for i, item in enumerate(items)]
         elif content is not None:
-            documents.append(Document(place, content))
+            documents.append(Document(place, content, path=str(path)))
     if not documents:
         raise ManifestError(f"{path}: holds no document")
     return documents
@@ -76,7 +81,7 @@ def load_documents(path: str | Path) -> list[Document]:
 
 def _yaml(path: Path, text: str) -> list[Any]:
     try:
-        return list(yaml.load_all(text, StrictLoader))  # a SafeLoader
+        return list(yaml.load_all(text, LineLoader))  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""

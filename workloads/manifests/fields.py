@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from workloads.errors import WorkloadError
+from workloads.manifests.lines import line_of
 from workloads.manifests.quantities import parse_quantity, parse_seconds
 from workloads.options import nearest
 
@@ -18,7 +20,7 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 class ManifestError(WorkloadError):
-    """A manifest that can't be used: `FILE: document N: spec.field=value: rule`."""
+    """A manifest that can't be used: `FILE:LINE: document N: spec.field=value: rule`; JSON has no lines."""
 
 
 class Fields:
@@ -34,8 +36,10 @@ class Fields:
         ManifestError: an unsupported field; a value of the wrong type or range; a needed field that is absent.
     """
 
-    def __init__(self, content: Mapping[Any, Any], place: str, at: str = "", notes: list[str] | None = None) -> None:
-        self.content, self.place, self.at = content, place, at
+    def __init__(
+        self, content: Mapping[Any, Any], place: str, at: str = "", notes: list[str] | None = None, path: str = ""
+    ) -> None:
+        self.content, self.place, self.at, self.file = content, place, at, path
         self.notes = [] if notes is None else notes
         self._known: list[str] = []
 
@@ -51,7 +55,7 @@ class Fields:
         for key in self.content:
             if key not in self._known:
                 hint = nearest(str(key), self._known) if self._known else ""
-                raise ManifestError(f"{self.place}: {self.path(str(key))}: unsupported field{hint}")
+                raise ManifestError(f"{self.where(key)}: {self.path(str(key))}: unsupported field{hint}")
 
     def path(self, key: str) -> str:
         """Where a field stands."""
@@ -59,11 +63,18 @@ class Fields:
             return f"{self.at}[{key}]"
         return f"{self.at}.{key}" if self.at else key
 
+    def where(self, key: Any = None) -> str:
+        """What a message begins with: the file, the line of the field or else of this mapping, the document."""
+        line = line_of(self.content, key)
+        if line is None or not self.file:
+            return self.place
+        return f"{self.file}:{line}{self.place.removeprefix(self.file)}"
+
     def error(self, key: str, rule: str) -> ManifestError:
         """An error about the value of a field."""
         value = self.content.get(key)
         shown = f"={str(value).lower() if isinstance(value, bool) else value}" if key in self.content else ""
-        return ManifestError(f"{self.place}: {self.path(key)}{shown}: {rule}")
+        return ManifestError(f"{self.where(key)}: {self.path(key)}{shown}: {rule}")
 
     def has(self, key: str) -> bool:
         return self.content.get(key) is not None
@@ -96,7 +107,9 @@ class Fields:
         if value is not None:
             return value
         if default is _NEEDED:
-            raise ManifestError(f"{self.place}: {self.path(key)}: is needed")
+            near = difflib.get_close_matches(key, [str(each) for each in self.content if each not in self._known], 1)
+            hint = f"; there is {self.path(near[0])}, misspelt?" if near else ""
+            raise ManifestError(f"{self.where(*near)}: {self.path(key)}: is needed{hint}")
         return default
 
     def text(self, key: str, default: Any = _NEEDED, among: Collection[str] = ()) -> Any:
@@ -165,12 +178,19 @@ class Fields:
         except ValueError as error:
             raise self.error(key, str(error)) from None
 
+    def ordered(self, low: str, high: str, least: int, most: int) -> None:
+        """Refuses a lower bound above the upper one, by the names that both have here; a default is told as one."""
+        if least > most:
+            shown = f"{self.path(high)}={most}{'' if self.has(high) else ', the default'}"
+            known = low if self.has(low) else high
+            raise ManifestError(f"{self.where(known)}: {self.path(low)}={least}: must not be more than {shown}")
+
     def section(self, key: str, *, needed: bool = False) -> Fields:
         """A mapping inside; an empty one where it is absent, unless it is needed."""
         value = self.take(key, _NEEDED if needed else {})
         if not isinstance(value, Mapping):
             raise self.error(key, "must be a mapping")
-        return Fields(value, self.place, self.path(key), self.notes)
+        return Fields(value, self.place, self.path(key), self.notes, self.file)
 
     def items(self, key: str, *, needed: bool = False) -> list[Fields]:
         """The mappings of a list."""
@@ -192,8 +212,8 @@ class Fields:
     def _item(self, key: str, i: int, item: Any) -> Fields:
         at = f"{self.path(key)}[{i}]"
         if not isinstance(item, Mapping):
-            raise ManifestError(f"{self.place}: {at}={item}: must be a mapping")
-        return Fields(item, self.place, at, self.notes)
+            raise ManifestError(f"{self.where(key)}: {at}={item}: must be a mapping")
+        return Fields(item, self.place, at, self.notes, self.file)
 
 
 def _quantity(value: Any) -> Fraction:

@@ -70,7 +70,7 @@ class KubeflowReader(FileSource):
             spec = read_job(document)
             if spec.job_id in specs:
                 raise ManifestError(
-                    f"{document.place}: metadata.name={spec.job_id}: there is a job of that name before"
+                    f"{document.where()}: metadata.name={spec.job_id}: there is a job of that name before"
                 )
             specs[spec.job_id] = spec
             report.notes += document.notes
@@ -123,6 +123,10 @@ def _metadata(metadata: Fields) -> tuple[str, dict[str, Any]]:
             options |= {} if value is None else {key: value}
         for key, option in (("weight", "weight"), ("deadline-s", "deadline_s")):
             value = given.number_in_text(f"{PREFIX}{key}", None)
+            if value is not None and (value < 0 or (option == "weight" and not value)):
+                raise given.error(
+                    f"{PREFIX}{key}", "must be more than 0" if option == "weight" else "must be 0 or more"
+                )
             options |= {} if value is None else {option: value}
         for key, option in (
             ("priority", "priority"),
@@ -146,6 +150,8 @@ def _special(kind: str, spec: Fields) -> dict[str, int]:
             elastic.refuse("metrics", "the number of workers is up to `allocation`")
             given = {"min_replicas": elastic.whole("minReplicas", None, least=1)}
             given["max_replicas"] = elastic.whole("maxReplicas", None, least=1)
+            if None not in given.values():
+                elastic.ordered("minReplicas", "maxReplicas", given["min_replicas"], given["max_replicas"])
         return {key: value for key, value in given.items() if value is not None}
     if kind == "TFJob":
         spec.ignore("successPolicy")
@@ -197,17 +203,19 @@ def _sizes(spec: Fields, replicas: Mapping[str, tuple[int, Pod]], bounds: Mappin
     for count, pod in replicas.values():
         total += pod.times(count)
     if not total.gpus:
-        raise ManifestError(f"{spec.place}: {spec.at}: asks for no GPU, such as nvidia.com/gpu: 1 in resources.limits")
+        raise ManifestError(
+            f"{spec.where()}: {spec.at}: asks for no GPU, such as nvidia.com/gpu: 1 in resources.limits"
+        )
     sizes: dict[str, Any] = {"num_gpus": total.gpus, **shares(total, total.gpus)}
     if not bounds:
         return sizes
     count, pod = replicas.get(_ELASTIC, (0, Pod()))
     least, most = bounds.get("min_replicas", count), bounds.get("max_replicas", count)
     if not pod.gpus:
-        raise ManifestError(f"{spec.place}: {spec.at}: is elastic, and its workers ask for no GPU")
+        raise ManifestError(f"{spec.where()}: {spec.at}: is elastic, and its workers ask for no GPU")
     if not 1 <= least <= count <= most:
         raise ManifestError(
-            f"{spec.place}: {spec.at}: minReplicas={least}, maxReplicas={most}: "
+            f"{spec.where()}: {spec.at}: minReplicas={least}, maxReplicas={most}: "
             f"must have the {count} workers between them"
         )
     if pod.gpus > 1:

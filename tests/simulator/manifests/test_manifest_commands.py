@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,7 @@ def test_one_of_several(manifest):
         ([DEPLOYMENT], {}, r"scaling\.manifest=.*chat\.yaml: describes no scaling policy"),
         ([POOL], {"metric": {}}, r"scaling\.metric: unknown option; did you mean metrics\?"),
         ([POOL], {"options": {"min_unit": 1}}, r"scaling\.min_unit: unknown option; did you mean min_units"),
-        ([HPA], {}, r"chat\.yaml: document 1: .*'in_flight' is not measured here"),
+        ([HPA], {}, r"chat\.yaml:10: document 1: .*'in_flight' is not measured here"),
     ],
 )
 def test_choices_that_are_refused(manifest, documents, more, message):
@@ -137,13 +139,97 @@ def test_show(manifest, capsys):
     command = told.splitlines()[-1]
     for word in (
         f"workload=kubeflow workload.path={path}",
-        "service.name=chat service.replicas=2 service.gpus_per_replica=1 service.cpus_per_gpu=4.0",
+        "requests=web_days service.name=chat service.replicas=2 service.gpus_per_replica=1 service.cpus_per_gpu=4.0",
         "service.min_replicas=1 service.max_replicas=6",
         f"scaling=kubernetes scaling.manifest={path} scaling.object=HorizontalPodAutoscaler/chat",
         "scaling.metrics.in_flight=concurrency_per_replica",
         f"node_scaling=kubernetes node_scaling.manifest={path} node_scaling.object=NodePool/gpus",
     ):
         assert word in command
+
+
+@pytest.mark.parametrize(
+    ("documents", "words"),
+    [
+        ([HPA], ["workload=none", "requests=web_days", "service.name=chat", "service.replicas=1"]),
+        ([{**DEPLOYMENT, "metadata": {"name": "other"}}, HPA], ["service.name=chat", "service.replicas=1"]),
+        ([{**DEPLOYMENT, "metadata": {"name": "other"}}, DEPLOYMENT, HPA], ["service.name=chat", "service.replicas=2"]),
+        ([DEPLOYMENT], ["workload=none", "requests=web_days", "service.name=chat", "service.replicas=2"]),
+        ([POOL], []),
+    ],
+)
+def test_what_is_shown_runs(manifest, tmp_path, capsys, documents, words):
+    """The command, as a shell takes it; only the load is cut short."""
+    assert (
+        main(
+            ["show", manifest(*documents), "metrics={in_flight: concurrency_per_replica}"][
+                : 3 if HPA in documents else 2
+            ]
+        )
+        == 0
+    )
+    *_, head, line = capsys.readouterr().out.splitlines()
+    python, dash_m, module, *given = shlex.split(line)
+    assert (python, dash_m, module) == ("python", "-m", "simulator")
+    assert set(words) <= set(given)
+    assert ("requests=web_days stands for your own load" in head) == bool(words)
+    short = ["requests.to_s=60"] if words else ["workload.num_jobs=5"]
+    assert simulate([*given, *short, "figures=false", f"hydra.run.dir={tmp_path / 'run'}"]) == 0, (
+        capsys.readouterr().err
+    )
+
+
+def ran(folder: Path, capsys: Any, *given: str) -> tuple[Any, list[str]]:
+    """(its settings, its notes) of a short run."""
+    short = ["requests.to_s=60"] if any(each.startswith("requests=") for each in given) else ["workload.num_jobs=5"]
+    assert simulate([*given, *short, "figures=false", f"hydra.run.dir={folder}"]) == 0, capsys.readouterr().err
+    notes = json.loads((folder / "summary.json").read_text())["notes"]
+    told = capsys.readouterr().out
+    assert all(note in told for note in notes)
+    return yaml.safe_load((folder / "config.yaml").read_text()), notes
+
+
+def test_replicas_scaled_in_a_run_without_a_service_are_nodes_and_that_is_told(manifest, tmp_path, capsys):
+    path = manifest(DEPLOYMENT, changed_hpa(metric="gpu_utilisation_frac", low=2))
+    config, notes = ran(tmp_path / "run", capsys, "scaling=kubernetes", f"scaling.manifest={path}")
+    about = f"{path}: HorizontalPodAutoscaler chat"
+    start, _, line = notes[0].partition("; to scale replicas: ")
+    assert start == (
+        f"{about} is for the replicas of Deployment chat, but this run has no service: "
+        "it scales the nodes of pool 'default', 2..6"
+    )
+    assert notes[1] == f"pool 'default' begins with 6 nodes, not num_nodes=16: {about} says 2..6 nodes"
+    assert (config["cluster"]["min_nodes"], config["cluster"]["max_nodes"]) == (2, 6)
+    given = shlex.split(line)[3:]
+    assert {"service.replicas=2", "service.cpus_per_gpu=4.0", "service.max_replicas=6"} <= set(given)
+    config, notes = ran(tmp_path / "mended", capsys, *given)
+    assert notes == []
+    assert (config["service"]["min_replicas"], config["service"]["max_replicas"]) == (2, 6)
+
+
+def test_a_node_pool_may_scale_nodes(manifest, tmp_path, capsys):
+    path = manifest({**POOL, "spec": {**POOL["spec"], "limits": {"nodes": "20"}}})  # type: ignore[dict-item]
+    config, notes = ran(tmp_path / "run", capsys, "scaling=kubernetes", f"scaling.manifest={path}")
+    assert notes == []
+    assert [config["cluster"][key] for key in ("num_nodes", "min_nodes", "max_nodes")] == [16, 0, 20]
+
+
+def test_what_a_metric_stands_for_is_told_by_the_run(manifest, tmp_path, capsys):
+    path = manifest(changed_hpa(metric="cpu", low=1))
+    given = ["workload=none", "requests=poisson", "scaling=kubernetes", f"scaling.manifest={path}"]
+    _, notes = ran(tmp_path / "run", capsys, *given, "scaling.metrics.cpu=concurrency_per_replica")
+    assert notes == [
+        f"{path}: document 1: spec.metrics[0].resource.target.averageUtilization: cpu at 60% is taken as "
+        "concurrency_per_replica at 0.6 a replica: replicas have no model of cpu"
+    ]
+
+
+def changed_hpa(metric: str, low: int) -> dict[str, Any]:
+    target = {"type": "Utilization", "averageUtilization": 60}
+    metrics = [
+        {"type": "Resource", "resource": {"name": "nvidia.com/gpu" if "gpu" in metric else metric, "target": target}}
+    ]
+    return {**HPA, "spec": {**HPA["spec"], "minReplicas": low, "metrics": metrics}}  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

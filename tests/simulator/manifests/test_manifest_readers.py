@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
+import shlex
 from typing import Any
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from simulator.errors import ConfigError
 from simulator.manifests.deployment import read_deployment
@@ -197,6 +200,36 @@ def test_metrics_of_other_names_and_units(read):
     assert found.options["metrics"][0]["metric"] == "concurrency_per_replica"
 
 
+def test_what_stands_for_a_resource_is_noted(read):
+    """60% of the CPUs that a pod asks for is 0.6 of whatever stands for them."""
+    text = HPA.replace("nvidia.com/gpu, target: {type: Utilization, averageUtilization: 70}", "cpu, target: {}")
+    at = "spec.metrics[1].resource.target"
+    for target, said, value in (
+        ("{type: Utilization, averageUtilization: 60}", "averageUtilization: cpu at 60%", "0.6"),
+        ("{type: AverageValue, averageValue: 1500m}", "averageValue: cpu at 1500m", "1.5"),
+    ):
+        (found,) = read(text.replace("{}", target), {"cpu": "concurrency_per_replica"})
+        assert found.notes[1:] == [
+            f"{at}.{said} is taken as concurrency_per_replica at {value} a replica: replicas have no model of cpu"
+        ]
+    content = yaml.safe_load(HPA)
+    del content["spec"]["metrics"]
+    (found,) = read(content, {"cpu": "gpu_utilisation_frac"})
+    assert found.notes == [
+        "spec.metrics: cpu at 80% is taken as gpu_utilisation_frac at 0.8 a replica: replicas have no model of cpu"
+    ]
+
+
+@pytest.mark.parametrize("name", ["cpu", "vllm:waiting", "nvidia.com/gpu", "sum(rate(http[2m]))", "a, b={c}"])
+def test_a_name_of_a_metric_is_said_as_the_command_line_takes_it(name):
+    (word,) = shlex.split(MetricNames(option="scaling.metrics").said(name, "queue_length"))
+    override = OverridesParser.create().parse_override(word)
+    in_full = {override.key_or_group.rpartition(".")[2]: override.value()}
+    assert in_full in ({name: "queue_length"}, {"metrics": {name: "queue_length"}})
+    (word,) = shlex.split(MetricNames(option="metrics").said(name, "queue_length"))
+    assert yaml.safe_load(word.removeprefix("metrics=")) == {name: "queue_length"}
+
+
 def test_a_scaled_object(read):
     (found,) = read(KEDA, {"rate": "request_rate_per_s"})
     assert found.policy == "keda"
@@ -338,13 +371,13 @@ def pool(path, value):
         (hpa("foo", 1), r"foo: unsupported field"),
         (hpa("apiVersion", "autoscaling/v1"), "apiVersion=autoscaling/v1: must be one of autoscaling/v2"),
         (hpa("spec/maxReplicas", "10"), r"spec\.maxReplicas=10: must be a whole number, 1 or more"),
-        (hpa("spec/maxReplicas", 1), r"kubernetes_hpa: max_units=1: must not be less than min_units"),
-        (hpa("spec/minReplicas", 0), r"kubernetes_hpa: min_units=0: must be 1 or more: 0 needs an Object or External"),
+        (hpa("spec/maxReplicas", 1), r"spec\.minReplicas=2: must not be more than spec\.maxReplicas=1$"),
+        (hpa("spec/minReplicas", 0), r"spec\.minReplicas=0: must be 1 or more: 0 needs a metric of type Object or Ext"),
         (hpa("spec/metrics/0/type", "Node"), r"spec\.metrics\[0\]\.type=Node: must be one of Resource"),
         (
             hpa("spec/metrics/0/pods/metric/name", "http_requests"),
-            r"metric\.name: 'http_requests' is not measured here; say what stands for it: scaling\.metrics="
-            r"\{'http_requests': METRIC\}, one of request_rate_per_s",
+            r"metric\.name: 'http_requests' is not measured here; say what stands for it: "
+            r"scaling\.metrics\.http_requests=METRIC, one of request_rate_per_s",
         ),
         (hpa("spec/metrics/1/resource/name", "cpu"), r"spec\.metrics\[1\]\.resource\.name: 'cpu' is not measured here"),
         (hpa("spec/metrics", None), r"spec\.metrics: 'cpu' \(at 80%, where none are given\) is not"),
@@ -364,12 +397,16 @@ def pool(path, value):
             keda("spec/fallback/behavior", "currentReplicas"),
             "behavior=currentReplicas: unsupported value: must be static",
         ),
+        (
+            keda("spec/minReplicaCount", 101),
+            r"minReplicaCount=101: must not be more than spec\.maxReplicaCount=20",
+        ),
         (keda("spec/triggers/0/type", "cron"), r"spec\.triggers\[0\]\.type=cron: must be one of prometheus"),
         (keda("spec/triggers/0/metadata/threshold", 5), r"metadata\.threshold=5: must be a text, in quotes"),
         (keda("spec/triggers/0/metadata/threshold", "0"), r"metadata\.threshold=0: must be more than 0"),
         (keda("spec/triggers/0/metadata/threshhold", "5"), r"threshhold: unsupported field; did you mean threshold"),
         (keda("spec/triggers", []), r"spec\.triggers=\[\]: must be a list, and not empty"),
-        (keda("spec/idleReplicaCount", 0), "keda: idle_units=0: must be 0 or more and less than min_units"),
+        (keda("spec/idleReplicaCount", 0), r"spec\.idleReplicaCount=0: must be less than spec\.minReplicaCount=0"),
         (
             keda("metadata/annotations", {"autoscaling.keda.sh/paused": "true"}),
             r"metadata\.annotations\[autoscaling\.keda\.sh/paused\]=true: unsupported field: a paused one does nothing",
@@ -399,7 +436,10 @@ def pool(path, value):
         (["--scale-down-enabled=yes"], "--scale-down-enabled=yes: must be one of true, false"),
         ({"autoscaling_config": {"smoothing_factor": 0.5}}, "smoothing_factor=0.5: unsupported field: is deprecated"),
         ({"autoscaling_config": {"policy": {}}, "num_replicas": 2}, "num_replicas=2: must be auto, or absent"),
-        ({"autoscaling_config": {"min_replicas": 3}}, "ray_serve: max_units=1: must be min_units, or 1, or more"),
+        (
+            {"autoscaling_config": {"min_replicas": 3}},
+            "min_replicas=3: must not be more than autoscaling_config.max_replicas=1, the default",
+        ),
         (
             {"autoscaling_config": {"max_replica": 3}},
             "autoscaling_config.max_replica: unsupported field; did you mean max_",
@@ -412,6 +452,10 @@ def pool(path, value):
         (
             changed(TRACKING, "TargetTrackingScalingPolicyConfiguration/TargetValue", -1),
             r"target_tracking: target=-0\.01.*: must be more than 0",
+        ),
+        (
+            changed(STEP, "ScalableTargets/0/MinCapacity", 9),
+            r"ScalableTargets\[0\]\.MinCapacity=9: must not be more than ScalableTargets\[0\]\.MaxCapacity=8",
         ),
         (changed(STEP, "MetricAlarms", []), "step scaling takes two ScalingPolicies, out and in, and two MetricAlarms"),
         (changed(STEP, "ScalingPolicies/1", OUT), "StepAdjustments=.*: is the second one for out"),
@@ -426,8 +470,56 @@ def pool(path, value):
     ],
 )
 def test_what_is_refused(read, content, message):
-    with pytest.raises(WorkloadError, match=rf"a\.yaml: document 1: .*{message}|a\.yaml: document 1: {message}"):
+    with pytest.raises(WorkloadError, match=rf"^.*a\.yaml(:1)?: document 1: (.*)?{message}"):
         read(content)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "  minReplicas: 2",
+            "  minReplicas: 11",
+            "7: document 1: spec.minReplicas=11: must not be more than spec.maxRepl",
+        ),
+        (
+            "  maxReplicas: 10",
+            "  maxReplica: 10",
+            "8: document 1: spec.maxReplicas: is needed; there is spec.maxReplica, m",
+        ),
+        (
+            "  minReplicas:",
+            "  minReplica:",
+            "7: document 1: spec.minReplica: unsupported field; did you mean minReplicas",
+        ),
+        ("  minReplicas: 2", "  maxReplicas: 2", "8:3: 'maxReplicas' is there twice"),
+        (
+            "      selectPolicy: Min",
+            "      selectPolicy: Mean",
+            "19: document 1: spec.behavior.scaleUp.selectPolicy=Mean",
+        ),
+        ("  maxReplicas: 10\n", "", "6: document 1: spec.maxReplicas: is needed"),
+        ("name: concurrency_per_replica", "name: inFlight", "12: document 1: spec.metrics[0].pods.metric.name: 'inF"),
+        ("kind: HorizontalPodAutoscaler", "kind: HPA", "3: document 1: kind=HPA: unsupported kind"),
+    ],
+)
+def test_messages_have_lines(read, old, new, message):
+    with pytest.raises(WorkloadError, match=rf"a\.yaml:{re.escape(message)}"):
+        read(HPA.replace(old, new))
+
+
+def test_lines_of_later_documents_and_of_lists(read):
+    bad = HPA.replace("minReplicas: 2", "minReplicas: x")
+    with pytest.raises(WorkloadError, match=r"a\.yaml:31: document 2: spec\.minReplicas=x"):
+        read(f"{HPA.strip()}\n---\n\n{bad}")
+    listed = "kind: List\nitems:\n-" + bad.replace("\n", "\n  ")[2:]
+    with pytest.raises(WorkloadError, match=r"a\.yaml:8: document 1: items\[0\]: spec\.minReplicas=x"):
+        read(listed)
+
+
+def test_json_has_no_lines(read):
+    with pytest.raises(WorkloadError, match=r"a\.json: document 1: Foo: unsupported field"):
+        read(changed(TRACKING, "Foo", 1), name="a.json")
 
 
 def test_names_of_metrics_that_lead_nowhere(read):
