@@ -31,6 +31,7 @@ from real_backend.task import Task
 from simulator.config import RunConfig, Setup, read_config
 from simulator.console import ProgressBar, show_table
 from simulator.environment import write_environment
+from simulator.manifests.scaled import described
 from simulator.metrics import summarise
 from simulator.plugins import import_plugins
 from simulator.run import SUMMARY, UNFINISHED, Run
@@ -140,8 +141,8 @@ def _own(settings: Mapping[str, Any]) -> tuple[Settings, dict[str, Task]]:
 
 
 def _shared(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The simulator's part of the settings."""
-    return {name: value for name, value in settings.items() if name not in OWN}
+    """The simulator's part of the settings, with what manifests say of bounds."""
+    return described({name: value for name, value in settings.items() if name not in OWN})[0]
 
 
 def _named(profile: Profile) -> str:
