@@ -25,6 +25,7 @@ from rich.console import Console
 
 from policies import PolicyError
 from simulator import complaints
+from simulator.commands import MISUSED, complain
 from simulator.compare import compare_folders
 from simulator.config import GROUPS, CompareOptions
 from simulator.errors import ConfigError, RunError, SimulationError
@@ -41,7 +42,7 @@ _MOVED = {"node_scaling": "scaling@node_scaling"}  # groups that Hydra knows by 
 _UNSAID = {"requests": "none", "node_scaling": "static", "monitor": "sampled"}  # choices that are no labels
 _OPEN = ("services", "pools")  # mappings by names of the user's own
 _EXPERIMENT, _GLOBAL = "experiment", "@_global_"  # an experiment's settings are those of a run, not below `experiment`
-FAILED, MISUSED, STOPPED = 1, 2, 130  # exit codes
+FAILED, STOPPED = 1, 130  # exit codes, and MISUSED
 
 
 class Reported(Exception):
@@ -76,17 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt as interrupt:
         if not isinstance(interrupt, Interrupted):
-            _complain(f"{str(interrupt) or 'interrupted'}: no run was finished")
+            complain(f"{str(interrupt) or 'interrupted'}: no run was finished")
         return STOPPED
     except (HydraException, OmegaConfBaseException, OSError) as error:
         if full:
             raise
-        _complain(_why(error))
+        complain(_why(error))
         return MISUSED
     except (ConfigError, PolicyError, WorkloadError) as error:
         if full:
             raise
-        _complain(str(error))
+        complain(str(error))
         return MISUSED
     return 0
 
@@ -107,13 +108,13 @@ def _app(settings: DictConfig) -> None:
         run_job(Job(plain, _labels(about), folder, in_sweep, datetime.date.today()), start)
         return
     except Interrupted as interrupt:
-        _complain(f"{interrupt}; what there was by then, and unfinished.json, is in {folder}")
+        complain(f"{interrupt}; what there was by then, and unfinished.json, is in {folder}")
         raise
     except Exception as error:
         if os.environ.get(_ASKED) == "1":
             raise
         code = FAILED if has_started else MISUSED
-        _complain(_why_run(error, has_started))
+        complain(_why_run(error, has_started))
         if has_started:
             print(f"what was recorded until then is in {folder}", file=sys.stderr)
         elif folder.is_dir() and not any(folder.iterdir()):
@@ -131,7 +132,7 @@ class AfterSweep(Callback):
         try:
             compare_folders([os.path.relpath(config.hydra.sweep.dir)], Console(), tradeoff=options)
         except RunError as error:
-            _complain(str(error))
+            complain(str(error))
             raise SystemExit(MISUSED) from None
 
 
@@ -147,10 +148,6 @@ def _why(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"{error.filename}: can't be written to: {error.strerror}" if error.filename else str(error)
     return complaints.of_composing(error, _groups())
-
-
-def _complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
 
 
 def _parse(arguments: Sequence[str]) -> list[Override]:

@@ -7,14 +7,13 @@ python -m simulator.compare sweep --pareto cost_usd,queueing_p95_s --at-most 600
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
+from simulator.commands import Parser, complain
 from simulator.comparison import Comparison, compare
 from simulator.comparison_table import print_table, write_csv
 from simulator.errors import ConfigError, RunError
@@ -125,14 +124,9 @@ def _tradeoff(metrics: str | None, at_most: float | None) -> Tradeoff:
         raise RunError(f"--pareto {metrics}: {error}") from None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 2 for what a user can mend, told in one line."""
-    parser = _Parser(
+    parser = Parser(
         "python -m simulator.compare", description="Compares runs: a table, comparison.csv, pareto.csv and figures."
     )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="of a run, or of a sweep with runs in it")
@@ -149,8 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tradeoff = _tradeoff(options.pareto, options.at_most)
         compare_folders(options.folders, Console(), options.out, by, _pairs(options.baseline), tradeoff)
     except RunError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 

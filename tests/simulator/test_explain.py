@@ -190,7 +190,7 @@ def test_without_it_there_is_no_such_column_and_the_command_says_what_to_do(comm
         *("time_s", "num_changes", "num_pending", "gpus_held", "gpus_capacity"),
     ]  # fmt: skip
     why = said(capsys, "run", "--at", "0", code=2)
-    assert why == "python -m simulator.explain: run: no reasons were recorded: run it again with explain=true\n"
+    assert why == "error: run: no reasons were recorded: run it again with explain=true\n"
 
 
 def test_the_same_seed_gives_the_same_bytes(command: Command) -> None:
@@ -209,7 +209,7 @@ def test_the_same_seed_gives_the_same_bytes(command: Command) -> None:
 )
 def test_folders_that_are_no_runs(command: Command, capsys: Capture, arguments: tuple[str, ...], message: str) -> None:
     Path("empty").mkdir()
-    assert said(capsys, *arguments, code=2) == f"python -m simulator.explain: {message}\n"
+    assert said(capsys, *arguments, code=2) == f"error: {message}\n"
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,9 @@ def test_options_that_can_not_be(capsys: Capture) -> None:
         with pytest.raises(SystemExit) as end:
             main(arguments)
         assert end.value.code == 2
-        assert "(--help says more)" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert told.startswith("error: ")
+        assert told.endswith("(--help says more)\n")
 
 
 def test_policies_are_asked_before_the_first_job_comes() -> None:
