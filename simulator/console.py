@@ -21,12 +21,19 @@ _MOST_IN_ROWS = 2  # services that are told in rows of their own, each number in
 _FEW_DAYS = 3.0  # shorter runs are told in hours
 _SPLITS = {  # of the cost, each part's share
     "of it bought as": {"spot": "spot", "committed": "committed"},
-    "of it for": {"start-up": "startup", "warm pool": "warm", "moves": "overhead", "lost work": "lost"},
+    "of it for": {  # together the whole
+        "busy": "busy",
+        "idle": "idle",
+        "start-up": "startup",
+        "warm pool": "warm",
+        "rounding": "rounding",
+        "services bought": "bought",
+    },
+    "of busy for": {"moves": "overhead", "lost work": "lost"},
 }
 _LOST_NODES = {
     "failed": "num_nodes_failed",
     "reclaimed": "num_nodes_reclaimed",
-    "stock-outs": "num_stockouts",
 }
 Rows = list[tuple[str, str]]
 
@@ -153,7 +160,7 @@ def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
 
 
 def _split_rows(summary: Mapping[str, Any]) -> Rows:
-    """Of nodes that are bought in other ways than on demand, start, wait or are lost; what is zero isn't told."""
+    """What the cost is for, all in shares of it; energy; nodes lost and orders that waited. What is zero isn't told."""
     total_usd = summary["cost_usd"]
     told: Rows = []
     for what, parts in _SPLITS.items():
@@ -165,6 +172,11 @@ def _split_rows(summary: Mapping[str, Any]) -> Rows:
     lost = {part: summary.get(key) or 0 for part, key in _LOST_NODES.items()}
     if any(lost.values()):
         told.append(("nodes", ", ".join(f"{count:,} {part}" for part, count in lost.items() if count)))
+    if waited := summary.get("num_orders_waited"):
+        given_up = summary["num_nodes_stock_out"]
+        more = f", {given_up:,} given up" if given_up else ""
+        tries = summary["num_stockouts"]
+        told.append(("orders that had to wait", f"{waited:,}{more}; attempts that found no machine: {tries:,}"))
     return told
 
 

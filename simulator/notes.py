@@ -18,7 +18,8 @@ def of_setup(scenario: Scenario, rejected: np.ndarray) -> list[str]:
         rejected: rows of jobs that can never run.
     """
     told = [of_rejected(scenario, rejected)] if rejected.size else []
-    return [*told, *_of_unscalable(scenario), *_of_too_many(scenario), *_of_safe_spot(scenario)]
+    odd = (_of_unscalable, _of_too_many, _of_safe_spot, _of_free_warm)
+    return told + [note for each in odd for note in each(scenario)]
 
 
 def of_waiting(
@@ -70,6 +71,16 @@ def _of_safe_spot(scenario: Scenario) -> list[str]:
         f"pool {pool.name!r} has spot machines that are never reclaimed; set spot.mean_life_s or spot.trace"
         for pool in scenario.pools
         if pool.is_spot and not pool.spot.is_on
+    ]
+
+
+def _of_free_warm(scenario: Scenario) -> list[str]:
+    """Of machines that wait for nothing, in pools whose nodes have a price."""
+    return [
+        f"pool {pool.name!r}: its warm machines (warm.nodes={pool.warm.nodes}) cost nothing while they wait; "
+        "set cluster.warm.usd_per_node_h to what their disks cost, or to 0"
+        for pool in scenario.pools
+        if pool.warm.nodes and pool.warm.usd_per_node_h is None and pool.usd_per_node_h
     ]
 
 
