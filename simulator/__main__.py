@@ -1,4 +1,4 @@
-"""`python -m simulator`: composes the settings with Hydra, and runs them. All that knows of Hydra is here."""
+"""`python -m simulator`: composes the settings with Hydra, and runs them. Only this and `sweeps` know of Hydra."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from policies import PolicyError
 from simulator import complaints
 from simulator.commands import MISUSED, complain
 from simulator.compare import compare_folders
-from simulator.config import GROUPS, CompareOptions
+from simulator.config import GROUPS
 from simulator.errors import ConfigError, RunError, SimulationError
 from simulator.plugins import import_plugins
 from simulator.running import Interrupted, Job, run_job
 from simulator.schema import policy_schemas, root_schema
+from simulator.sweeps import check_sweep, compare_options, first_labels, jobs_of
 from workloads import WorkloadError
-from workloads.options import build
 
 _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
@@ -122,15 +122,29 @@ def _app(settings: DictConfig) -> None:
     raise Reported(code) if in_sweep else SystemExit(code)
 
 
-class AfterSweep(Callback):
-    """Compares the runs of a sweep once all are done, where `compare.after_sweep` says so."""
+class AroundSweep(Callback):
+    """Checks a sweep before its first run; once all are done compares them, or says how to.
+
+    Hydra lets no exception of these out but SystemExit.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            check_sweep(config)
+        except Exception as error:
+            complain(_why(error) if isinstance(error, HydraException | OSError) else _why_run(error, False))
+            raise SystemExit(MISUSED) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        options = build(CompareOptions, OmegaConf.to_container(config.compare), prefix="compare.")  # type: ignore[arg-type]
+        options, jobs = compare_options(config), jobs_of(config)
+        folder = os.path.relpath(config.hydra.sweep.dir)
         if not options.after_sweep:
+            if len(jobs) > 1:
+                print(f"to compare the runs: python -m simulator.compare {folder}")
             return
         try:
-            compare_folders([os.path.relpath(config.hydra.sweep.dir)], Console(), tradeoff=options)
+            preferred = [options.baseline, first_labels(jobs)]
+            compare_folders([folder], Console(), preferred=preferred, tradeoff=options)
         except RunError as error:
             complain(str(error))
             raise SystemExit(MISUSED) from None

@@ -30,11 +30,13 @@ def compare_folders(
     by: Sequence[str] | None = None,
     baseline: Mapping[str, str] | None = None,
     tradeoff: Tradeoff = USUAL,
+    preferred: Sequence[Mapping[str, str]] = (),
 ) -> Comparison:
     """Compares the finished runs in and below `folders`: prints the table and what to know about it, writes files.
 
     Args:
         tradeoff: of pareto.csv and its figure.
+        preferred: as of `compare`.
         out: where comparison.csv and the figures go; None: the first folder if it is a sweep's, else outputs/compare.
 
     Raises:
@@ -48,7 +50,7 @@ def compare_folders(
             left_out.append(str(error))
     if not runs:
         raise RunError(f"no finished run to compare; {left_out[0]}")
-    comparison = compare(runs, by, baseline)
+    comparison = compare(runs, by, baseline, preferred)
     print_table(comparison, console)
     more = [f"and {len(left_out) - _SHOWN} more"] if len(left_out) > _SHOWN else []
     notes = [*comparison.notes, *(f"left out: {each}" for each in [*left_out[:_SHOWN], *more])]

@@ -76,8 +76,8 @@ def test_warm_nodes_that_cost_nothing_are_noted() -> None:
         return [note for note in summarise(run)["notes"] if "warm" in note]
 
     assert notes(3.6) == [
-        "pool 'default': its warm machines (warm.nodes=2) cost nothing while they wait; set cluster.warm.usd_per_node_h "
-        "to what their disks cost, or to 0"
+        "pool 'default': its warm machines (warm.nodes=2) cost nothing while they wait; "
+        "set cluster.warm.usd_per_node_h to what their disks cost, or to 0"
     ]
     assert notes(3.6, usd_per_node_h=0.0) == notes(3.6, usd_per_node_h=0.1) == notes(0.0) == []
 
