@@ -16,7 +16,8 @@ from command import QUIET, Command
 from small_runs import jobs_of, run_jobs
 
 from policies import registry
-from policies.reasons import STEPS
+from policies.reasons import STEPS, Reasons
+from policies.scaling.hpa_ratio import Tolerance, Usage, by_pods
 from simulator.explain import Explained, sentence
 from simulator.explain.__main__ import changes, explanation, main
 from simulator.explain.asked import Asked
@@ -250,6 +251,38 @@ def test_nothing_was_asked_by_then(queue: Run) -> None:
     decisions = queue.table("decisions").filter(pc.greater(queue.table("decisions")["time_s"], 50.0))
     late = Run(queue.facts, {**queue._tables, "decisions": decisions})
     assert told(late, 50.0)[0] == "default: not asked by 50 s"
+
+
+# ---- pods without a sample
+@pytest.mark.parametrize(
+    ("use", "unready", "missing", "is_utilization", "said"),
+    [
+        (1600, 0, 2, True, "1 times the target of 80%, over pods: 2 ready; 2 without a sample, counted as 0%, since "
+         "the others call for more; of the ready ones alone it is 2 times"),
+        (1600, 1, 0, True, "1.32 times the target of 80%, over pods: 2 ready; 1 not ready yet, counted as 0%, since "
+         "the others call for more; of the ready ones alone it is 2 times"),
+        (400, 0, 2, True, "0.875 times the target of 80%, over pods: 2 ready; 2 without a sample, counted as 100% of "
+         "what they request, since the others call for fewer; of the ready ones alone it is 0.5 times"),
+        (400, 1, 0, True, "0.5 times the target of 80%, over pods: 2 ready; 1 not ready yet, left out"),
+        (400, 0, 2, False, "0.75 times the target of 0.8, over pods: 2 ready; 2 without a sample, counted as 100% of "
+         "the target, since the others call for fewer; of the ready ones alone it is 0.5 times"),
+        (400, 0, 0, True, "0.5 times the target of 80%, over pods: 2 ready"),
+    ],
+)  # fmt: skip
+def test_pods_without_a_sample_are_counted_as_kubernetes_does(
+    use: int, unready: int, missing: int, is_utilization: bool, said: str
+) -> None:
+    """In milli-units, of 1000 requested by each pod; `use` is that of each of two ready ones."""
+    why, goal = Reasons(), 80 if is_utilization else 800
+    groups = (Usage(2, 2 * use, 2000), Usage(unready, 0, 1000 * unready), Usage(missing, 0, 1000 * missing))
+    by_pods(2 + unready + missing, *groups, goal, is_utilization, Tolerance(), why)
+    assert sentence(why.steps[0]) == said
+
+
+def test_where_no_pod_has_a_sample_it_says_so() -> None:
+    why = Reasons()
+    assert by_pods(3, Usage(), Usage(1, 0, 1000), Usage(2, 0, 2000), 80, True, Tolerance(), why) is None
+    assert sentence(why.steps[0]) == "for a ready pod with a sample (without one: 2, not ready: 1)"
 
 
 # ---- it changes nothing
