@@ -18,6 +18,7 @@ from rich.table import Table
 _QUIET_S = 1.0  # of wall time: a shorter run shows no bar
 _HOUR_S = 3600.0
 _MOST_IN_ROWS = 2  # services that are told in rows of their own, each number in one
+_LEAST_FRAC = 0.0005  # of the cost: less would read 0.0%
 _FEW_DAYS = 3.0  # shorter runs are told in hours
 _SPLITS = {  # of the cost, each part's share
     "of it bought as": {"spot": "spot", "committed": "committed"},
@@ -165,8 +166,9 @@ def _split_rows(summary: Mapping[str, Any]) -> Rows:
     told: Rows = []
     for what, parts in _SPLITS.items():
         usd = {part: summary.get(f"cost_{key}_usd") or 0.0 for part, key in parts.items()}
-        if total_usd and any(usd.values()):
-            told.append((what, ", ".join(f"{part} {_percent(of / total_usd)}" for part, of in usd.items() if of)))
+        frac = {part: of / total_usd for part, of in usd.items() if total_usd and of / total_usd >= _LEAST_FRAC}
+        if frac:
+            told.append((what, ", ".join(f"{part} {_percent(of)}" for part, of in frac.items())))
     if summary.get("energy_kwh"):
         told.append(("energy of GPUs", f"{summary['energy_kwh']:,.3g} kWh"))
     lost = {part: summary.get(key) or 0 for part, key in _LOST_NODES.items()}

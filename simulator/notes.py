@@ -77,8 +77,8 @@ def _of_safe_spot(scenario: Scenario) -> list[str]:
 def _of_one_machine(scenario: Scenario) -> list[str]:
     """Of markets in which one machine at most can be had, as they are read: their 0 and 1 may say whether any can."""
     return [
-        f"pool {pool.name!r}: spot.trace has 0 and 1 alone, read as how many machines can be had, so never more "
-        "than one; set spot.means=launched if 1 says that some can be had, spot.means=preempted if it says that none can"
+        f"pool {pool.name!r}: spot.trace has 0 and 1 alone, read as how many machines can be had, so never more than "
+        "one; set spot.means=launched if 1 says that some can be had, spot.means=preempted if it says that none can"
         for pool in scenario.pools
         if pool.most > 1 and (market := pool.spot.market()) and set(market.available) <= {0.0, 1.0}
     ]
