@@ -1,4 +1,4 @@
-"""`python -m simulator`: composes the settings with Hydra, and runs them. Only this and `sweeps` know of Hydra."""
+"""`python -m simulator`: composes the settings with Hydra, and runs them. All that knows of Hydra is here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -27,13 +29,14 @@ from policies import PolicyError
 from simulator import complaints
 from simulator.commands import MISUSED, complain
 from simulator.compare import compare_folders
-from simulator.config import GROUPS
+from simulator.config import GROUPS, CompareOptions
 from simulator.errors import ConfigError, RunError, SimulationError
 from simulator.plugins import import_plugins
 from simulator.running import Interrupted, Job, run_job
 from simulator.schema import policy_schemas, root_schema
-from simulator.sweeps import check_sweep, compare_options, first_labels, jobs_of
+from simulator.sweeps import Overrides, check_sweep, first_labels
 from workloads import WorkloadError
+from workloads.options import build
 
 _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
@@ -129,14 +132,19 @@ class AroundSweep(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        def compose(job: Overrides) -> Any:
+            composed = GlobalHydra.instance().config_loader().load_sweep_config(config, list(job))
+            plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            return OmegaConf.to_container(plain, resolve=True)
+
         try:
-            check_sweep(config)
+            check_sweep(_jobs_of(config), compose, _compare_options(config))
         except Exception as error:
             complain(_why(error) if isinstance(error, HydraException | OSError) else _why_run(error, False))
             raise SystemExit(MISUSED) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        options, jobs = compare_options(config), jobs_of(config)
+        options, jobs = _compare_options(config), _jobs_of(config)
         folder = os.path.relpath(config.hydra.sweep.dir)
         if not options.after_sweep:
             if len(jobs) > 1:
@@ -148,6 +156,26 @@ class AroundSweep(Callback):
         except RunError as error:
             complain(str(error))
             raise SystemExit(MISUSED) from None
+
+
+def _jobs_of(config: DictConfig) -> list[Overrides]:
+    """The overrides of each job of a sweep, by Hydra's own sweeper, in order; none where another finds values itself.
+
+    Raises:
+        HydraException: an override that can't be read.
+    """
+    params = config.hydra.sweeper.get("params") or {}
+    given = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides(given)
+    if any(each.is_sweep_override() and not each.is_discrete_sweep() for each in overrides):
+        return []
+    (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    return list(jobs)
+
+
+def _compare_options(config: DictConfig) -> CompareOptions:
+    return build(CompareOptions, OmegaConf.to_container(config.compare), prefix="compare.")  # type: ignore[arg-type]
 
 
 def _why_run(error: Exception, has_started: bool) -> str:

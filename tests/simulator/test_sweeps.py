@@ -142,6 +142,7 @@ def test_what_compares_the_runs_is_checked_before_the_first(
         (("scaling=static,threshhold",), "scaling=threshhold: unknown choice; did you mean threshold"),
         (("cluster.purchase=on_demand,spto",), "cluster.purchase=spto: unknown way of buying; did you mean spot"),
         (("scaling=threshold", "scaling.upper=0.9,often"), "scaling.upper=often: must be a number"),
+        (("allocation=fifo,las", "warmup_s=interval(1,2)"), "does not support sweep type : INTERVAL_SWEEP"),
         (("allocation=fifo,las", "cluster.max_nodes=4,1"), "cluster.max_nodes=1 (pool 'default'): must be at least"),
     ],
 )
@@ -162,6 +163,7 @@ def test_a_value_of_each_option_is_composed_once() -> None:
     assert first_labels(jobs) == {"a": "x", "b": "1"}
     assert first_labels(jobs[:1]) == {}
     assert samples(jobs[:1]) == jobs[:1]
+    assert (samples([]), first_labels([])) == ([], {})
 
 
 def test_a_sweep_that_is_not_compared_says_how_to(command: Command) -> None:
