@@ -38,7 +38,7 @@ STEPS: Mapping[str, str] = {
     "forecast": "the `load` expected in `lead_s`, and the `units` that it takes",
     "demand": "what waits, in `jobs`, or in `pods` as large as a node, or of those the `unplaced`, that fit nowhere",
     "schedule": "what the clock sets: `units`, or bounds `least` and `most`",
-    "ratio": "`ratio` of a metric to its `target`",
+    "ratio": "`ratio` of a metric to its `target`; `ready`, `unready`, `missing` pods, and how these count, `…_as`",
     "tolerance": "whether the ratio lies in `low`..`high`, where nothing is done",
     "alarm": "`on` or not: `breaching` of `points` beyond `bound`; of which `direction`",
     "recommendation": "the `count` that follows from what came before",

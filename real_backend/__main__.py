@@ -25,7 +25,8 @@ FAILED, MISUSED, STOPPED = 1, 2, 130  # exit codes, as of python -m simulator
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
+    wants_help = not {"-h", "--help"}.isdisjoint(given)
+    if not given or (wants_help and given[0] != "agent"):  # which has options of its own
         print(__doc__)
         return 0
     if given[0] not in COMMANDS:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def complain(message: str, code: int) -> int:
-    """Says what is wrong; returns the exit code."""
+    """As `simulator.commands.complain`, whose import would take an agent half a second; returns the exit code."""
     print(f"error: {message}", file=sys.stderr)
     return code
 

@@ -18,15 +18,15 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from real_backend.__main__ import MISUSED, complain
 from real_backend.channel import Channel, Closed, Message, knock, read_token
 from real_backend.errors import BackendError, TokenRefused
 from real_backend.launch import START_METHODS, Launcher, Started
@@ -318,9 +318,14 @@ class Agent:
         self._quits = True
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(complain(f"{message} (--help says more)", MISUSED))
+
+
 def main(arguments: Sequence[str]) -> int:
     """`python -m real_backend agent --join HOST:PORT …`; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m real_backend agent",
         description="A node: offers slots to the controller at HOST:PORT and runs workers in them.",
     )
@@ -341,8 +346,7 @@ def main(arguments: Sequence[str]) -> int:
         token = read_token(os.environ, given.pop("token_file"))
         return Agent(AgentOptions(**given), token).run()
     except BackendError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(str(error), MISUSED)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -25,12 +27,14 @@ from rich.console import Console
 
 from policies import PolicyError
 from simulator import complaints
+from simulator.commands import MISUSED, complain
 from simulator.compare import compare_folders
 from simulator.config import GROUPS, CompareOptions
 from simulator.errors import ConfigError, RunError, SimulationError
 from simulator.plugins import import_plugins
 from simulator.running import Interrupted, Job, run_job
 from simulator.schema import policy_schemas, root_schema
+from simulator.sweeps import Overrides, check_sweep, first_labels
 from workloads import WorkloadError
 from workloads.options import build
 
@@ -41,7 +45,7 @@ _MOVED = {"node_scaling": "scaling@node_scaling"}  # groups that Hydra knows by 
 _UNSAID = {"requests": "none", "node_scaling": "static", "monitor": "sampled"}  # choices that are no labels
 _OPEN = ("services", "pools")  # mappings by names of the user's own
 _EXPERIMENT, _GLOBAL = "experiment", "@_global_"  # an experiment's settings are those of a run, not below `experiment`
-FAILED, MISUSED, STOPPED = 1, 2, 130  # exit codes
+FAILED, STOPPED = 1, 130  # exit codes, and MISUSED
 
 
 class Reported(Exception):
@@ -76,17 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt as interrupt:
         if not isinstance(interrupt, Interrupted):
-            _complain(f"{str(interrupt) or 'interrupted'}: no run was finished")
+            complain(f"{str(interrupt) or 'interrupted'}: no run was finished")
         return STOPPED
     except (HydraException, OmegaConfBaseException, OSError) as error:
         if full:
             raise
-        _complain(_why(error))
+        complain(_why(error))
         return MISUSED
     except (ConfigError, PolicyError, WorkloadError) as error:
         if full:
             raise
-        _complain(str(error))
+        complain(str(error))
         return MISUSED
     return 0
 
@@ -107,13 +111,13 @@ def _app(settings: DictConfig) -> None:
         run_job(Job(plain, _labels(about), folder, in_sweep, datetime.date.today()), start)
         return
     except Interrupted as interrupt:
-        _complain(f"{interrupt}; what there was by then, and unfinished.json, is in {folder}")
+        complain(f"{interrupt}; what there was by then, and unfinished.json, is in {folder}")
         raise
     except Exception as error:
         if os.environ.get(_ASKED) == "1":
             raise
         code = FAILED if has_started else MISUSED
-        _complain(_why_run(error, has_started))
+        complain(_why_run(error, has_started))
         if has_started:
             print(f"what was recorded until then is in {folder}", file=sys.stderr)
         elif folder.is_dir() and not any(folder.iterdir()):
@@ -121,18 +125,57 @@ def _app(settings: DictConfig) -> None:
     raise Reported(code) if in_sweep else SystemExit(code)
 
 
-class AfterSweep(Callback):
-    """Compares the runs of a sweep once all are done, where `compare.after_sweep` says so."""
+class AroundSweep(Callback):
+    """Checks a sweep before its first run; once all are done compares them, or says how to.
+
+    Hydra lets no exception of these out but SystemExit.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        def compose(job: Overrides) -> Any:
+            composed = GlobalHydra.instance().config_loader().load_sweep_config(config, list(job))
+            plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            return OmegaConf.to_container(plain, resolve=True)
+
+        try:
+            check_sweep(_jobs_of(config), compose, _compare_options(config))
+        except Exception as error:
+            complain(_why(error) if isinstance(error, HydraException | OSError) else _why_run(error, False))
+            raise SystemExit(MISUSED) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        options = build(CompareOptions, OmegaConf.to_container(config.compare), prefix="compare.")  # type: ignore[arg-type]
+        options, jobs = _compare_options(config), _jobs_of(config)
+        folder = os.path.relpath(config.hydra.sweep.dir)
         if not options.after_sweep:
+            if len(jobs) > 1:
+                print(f"to compare the runs: python -m simulator.compare {folder}")
             return
         try:
-            compare_folders([os.path.relpath(config.hydra.sweep.dir)], Console(), tradeoff=options)
+            preferred = [options.baseline, first_labels(jobs)]
+            compare_folders([folder], Console(), preferred=preferred, tradeoff=options)
         except RunError as error:
-            _complain(str(error))
+            complain(str(error))
             raise SystemExit(MISUSED) from None
+
+
+def _jobs_of(config: DictConfig) -> list[Overrides]:
+    """The overrides of each job of a sweep, by Hydra's own sweeper, in order; none where another finds values itself.
+
+    Raises:
+        HydraException: an override that can't be read.
+    """
+    params = config.hydra.sweeper.get("params") or {}
+    given = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides(given)
+    if any(each.is_sweep_override() and not each.is_discrete_sweep() for each in overrides):
+        return []
+    (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    return list(jobs)
+
+
+def _compare_options(config: DictConfig) -> CompareOptions:
+    return build(CompareOptions, OmegaConf.to_container(config.compare), prefix="compare.")  # type: ignore[arg-type]
 
 
 def _why_run(error: Exception, has_started: bool) -> str:
@@ -147,10 +190,6 @@ def _why(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"{error.filename}: can't be written to: {error.strerror}" if error.filename else str(error)
     return complaints.of_composing(error, _groups())
-
-
-def _complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
 
 
 def _parse(arguments: Sequence[str]) -> list[Override]:

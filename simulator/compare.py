@@ -7,14 +7,13 @@ python -m simulator.compare sweep --pareto cost_usd,queueing_p95_s --at-most 600
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
+from simulator.commands import Parser, complain
 from simulator.comparison import Comparison, compare
 from simulator.comparison_table import print_table, write_csv
 from simulator.errors import ConfigError, RunError
@@ -31,11 +30,13 @@ def compare_folders(
     by: Sequence[str] | None = None,
     baseline: Mapping[str, str] | None = None,
     tradeoff: Tradeoff = USUAL,
+    preferred: Sequence[Mapping[str, str]] = (),
 ) -> Comparison:
     """Compares the finished runs in and below `folders`: prints the table and what to know about it, writes files.
 
     Args:
         tradeoff: of pareto.csv and its figure.
+        preferred: as of `compare`.
         out: where comparison.csv and the figures go; None: the first folder if it is a sweep's, else outputs/compare.
 
     Raises:
@@ -49,7 +50,7 @@ def compare_folders(
             left_out.append(str(error))
     if not runs:
         raise RunError(f"no finished run to compare; {left_out[0]}")
-    comparison = compare(runs, by, baseline)
+    comparison = compare(runs, by, baseline, preferred)
     print_table(comparison, console)
     more = [f"and {len(left_out) - _SHOWN} more"] if len(left_out) > _SHOWN else []
     notes = [*comparison.notes, *(f"left out: {each}" for each in [*left_out[:_SHOWN], *more])]
@@ -125,14 +126,9 @@ def _tradeoff(metrics: str | None, at_most: float | None) -> Tradeoff:
         raise RunError(f"--pareto {metrics}: {error}") from None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 2 for what a user can mend, told in one line."""
-    parser = _Parser(
+    parser = Parser(
         "python -m simulator.compare", description="Compares runs: a table, comparison.csv, pareto.csv and figures."
     )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="of a run, or of a sweep with runs in it")
@@ -149,8 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tradeoff = _tradeoff(options.pareto, options.at_most)
         compare_folders(options.folders, Console(), options.out, by, _pairs(options.baseline), tradeoff)
     except RunError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 

@@ -160,14 +160,18 @@ class Comparison:
 
 
 def compare(
-    runs: Iterable[Run], by: Sequence[str] | None = None, baseline: Mapping[str, str] | None = None
+    runs: Iterable[Run],
+    by: Sequence[str] | None = None,
+    baseline: Mapping[str, str] | None = None,
+    preferred: Sequence[Mapping[str, str]] = (),
 ) -> Comparison:
     """Groups runs and finds each group's baseline.
 
     Args:
         by: labels to group by; None takes those that differ.
         baseline: labels and values that mark the baseline; where several groups have them, each group is held against
-            the one that it shares its other labels with. None: the first group.
+            the one that it shares its other labels with. None: the first of `preferred`, else the first group.
+        preferred: baselines of which the first that some group is gets taken; labels that are alike in all don't count.
 
     Raises:
         RunError: no runs, a label that no run has, or a baseline that no group is.
@@ -179,7 +183,7 @@ def compare(
     labels = [flat_labels(run.labels) for run in kept]
     by = _differing(labels) if by is None else _checked(by, labels)
     groups = _grouped(kept, labels, by)
-    baselines = _baselines(groups, baseline)
+    baselines = _baselines(groups, _preferred(groups, preferred, notes) if baseline is None else baseline)
     _note_workloads(groups, kept, notes)
     _note_seeds(groups, notes)
     _note_averages(kept, labels, by, notes)
@@ -272,6 +276,24 @@ def _grouped(runs: Sequence[Run], labels: Sequence[Mapping[str, str]], by: Seque
     return [Group(dict(zip(by, key, strict=True)), dict(sorted(by_seed.items()))) for key, by_seed in members.items()]
 
 
+def _preferred(
+    groups: Sequence[Group], preferred: Sequence[Mapping[str, str]], notes: list[str]
+) -> Mapping[str, str] | None:
+    """The first of them that marks a group, without the labels that no group differs in."""
+    for given in preferred:
+        baseline = {name: value for name, value in given.items() if name in groups[0].labels}
+        if baseline and any(_has(group, baseline) for group in groups):
+            return baseline
+        if baseline:
+            wanted = ", ".join(starmap(spell_label, baseline.items()))
+            notes.append(f"no row is {wanted}, which differences should be to: another takes its place")
+    return None
+
+
+def _has(group: Group, labels: Mapping[str, str]) -> bool:
+    return all(group.labels[name] == value for name, value in labels.items())
+
+
 def _baselines(groups: Sequence[Group], baseline: Mapping[str, str] | None) -> list[Group | None]:
     if baseline is None:
         marked = [groups[0]]
@@ -280,7 +302,7 @@ def _baselines(groups: Sequence[Group], baseline: Mapping[str, str] | None) -> l
         for name in baseline:
             if name not in groups[0].labels:
                 raise RunError(f"--baseline {name}: not compared by: {nearest(name, groups[0].labels)}")
-        marked = [group for group in groups if all(group.labels[name] == baseline[name] for name in baseline)]
+        marked = [group for group in groups if _has(group, baseline)]
         if not marked:
             wanted = ",".join(f"{name}={value}" for name, value in baseline.items())
             raise RunError(f"--baseline {wanted}: no such runs; there are {'; '.join(g.name for g in groups)}")

@@ -24,7 +24,8 @@ _METRICS = (
     *("deadline_attainment_frac", "gpu_allocation_frac", "gpu_utilisation_frac", "fragmentation_frac"),
     *("cost_usd", "cost_busy_usd", "cost_idle_usd", "cost_startup_usd", "cost_warm_usd", "cost_rounding_usd"),
     *("cost_overhead_usd", "cost_lost_usd", "cost_on_demand_usd", "cost_spot_usd", "cost_committed_usd"),
-    *("cost_per_job_usd", "energy_kwh", "num_nodes_failed", "num_nodes_reclaimed", "num_stockouts"),
+    *("cost_per_job_usd", "energy_kwh", "num_nodes_failed", "num_nodes_reclaimed"),
+    *("num_orders_waited", "num_stockouts", "num_nodes_stock_out"),
     *("num_preemptions", "num_rescales", "overhead_gpu_h", "lost_gpu_h", "queue_length_mean", "queue_length_max"),
 )
 _SERVING_METRICS = ("cost_training_usd", "cost_serving_usd")  # of runs with services
@@ -145,6 +146,9 @@ def _run_columns(comparison: Comparison) -> list[_Column]:
     for part, name in (("spot", "cost_spot_usd"), ("lost", "cost_lost_usd")):
         if _top(comparison, name) > 0:
             columns.append(_Column(("of it", part, dollars), name, money))
+    if (top_kwh := _top(comparison, "energy_kwh")) > 0:
+        kwh, unit_kwh = (1e3, "MWh") if top_kwh >= 1e5 else (1.0, "kWh")
+        columns.append(_Column(("energy", "of GPUs", unit_kwh), "energy_kwh", lambda used: _significant(used / kwh)))
     if has_jobs:
         columns.append(_Column(("preemp-", "tions", ""), "num_preemptions", lambda number: f"{number:,.0f}"))
     if any(comparison.baselines):

@@ -60,9 +60,12 @@ class CompareOptions(Tradeoff):
 
     Args:
         after_sweep: a sweep ends with what `python -m simulator.compare` says and draws, in the sweep's folder.
+        baseline: labels of the rows that differences are to, such as `{scaling: static}`; where no row has them, or
+            none are given, it is the row of what the sweep names first.
     """
 
     after_sweep: bool = False
+    baseline: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -205,6 +208,12 @@ class Setup:
             raise ConfigError("placement=pooled knows no nodes: with training_pool or service.pool, set another")
         if config.monitor.get("nodes") and config.placement.get("name") == "pooled":
             raise ConfigError("placement=pooled knows no nodes: with monitor.nodes, set another")
+
+    @property
+    def service_names(self) -> set[str]:
+        """Of services, of their sites, and of what has sites: all that summary.json will tell of."""
+        plans = [plan for plan, _ in self._services]
+        return {plan.spec.name for plan in plans} | {plan.route.stream for plan in plans if plan.route}
 
     def load(self) -> Trace:
         """Reads or draws the workload, from its own random stream.

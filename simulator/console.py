@@ -18,15 +18,23 @@ from rich.table import Table
 _QUIET_S = 1.0  # of wall time: a shorter run shows no bar
 _HOUR_S = 3600.0
 _MOST_IN_ROWS = 2  # services that are told in rows of their own, each number in one
+_LEAST_FRAC = 0.0005  # of the cost: less would read 0.0%
 _FEW_DAYS = 3.0  # shorter runs are told in hours
 _SPLITS = {  # of the cost, each part's share
     "of it bought as": {"spot": "spot", "committed": "committed"},
-    "of it for": {"start-up": "startup", "warm pool": "warm", "moves": "overhead", "lost work": "lost"},
+    "of it for": {  # together the whole
+        "busy": "busy",
+        "idle": "idle",
+        "start-up": "startup",
+        "warm pool": "warm",
+        "rounding": "rounding",
+        "services bought": "bought",
+    },
+    "of busy for": {"moves": "overhead", "lost work": "lost"},
 }
 _LOST_NODES = {
     "failed": "num_nodes_failed",
     "reclaimed": "num_nodes_reclaimed",
-    "stock-outs": "num_stockouts",
 }
 Rows = list[tuple[str, str]]
 
@@ -153,18 +161,24 @@ def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
 
 
 def _split_rows(summary: Mapping[str, Any]) -> Rows:
-    """Of nodes that are bought in other ways than on demand, start, wait or are lost; what is zero isn't told."""
+    """What the cost is for, all in shares of it; energy; nodes lost and orders that waited. What is zero isn't told."""
     total_usd = summary["cost_usd"]
     told: Rows = []
     for what, parts in _SPLITS.items():
         usd = {part: summary.get(f"cost_{key}_usd") or 0.0 for part, key in parts.items()}
-        if total_usd and any(usd.values()):
-            told.append((what, ", ".join(f"{part} {_percent(of / total_usd)}" for part, of in usd.items() if of)))
+        frac = {part: of / total_usd for part, of in usd.items() if total_usd and of / total_usd >= _LEAST_FRAC}
+        if frac:
+            told.append((what, ", ".join(f"{part} {_percent(of)}" for part, of in frac.items())))
     if summary.get("energy_kwh"):
         told.append(("energy of GPUs", f"{summary['energy_kwh']:,.3g} kWh"))
     lost = {part: summary.get(key) or 0 for part, key in _LOST_NODES.items()}
     if any(lost.values()):
         told.append(("nodes", ", ".join(f"{count:,} {part}" for part, count in lost.items() if count)))
+    if waited := summary.get("num_orders_waited"):
+        given_up = summary["num_nodes_stock_out"]
+        more = f", {given_up:,} given up" if given_up else ""
+        tries = summary["num_stockouts"]
+        told.append(("orders that had to wait", f"{waited:,}{more}; attempts that found no machine: {tries:,}"))
     return told
 
 

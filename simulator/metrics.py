@@ -52,8 +52,10 @@ def summarise(run: Run, labels: Mapping[str, Any] | None = None, warmup_s: float
     | cost_overhead_usd, cost_lost_usd | of cost_busy_usd: GPUs held in moves; for work that was lost |
     | cost_training_usd, cost_serving_usd | GPUs held by jobs; by replicas of services, or bought for them |
     | energy_kwh | of the GPUs, see `NodeUse.energy_kwh`; None where their power isn't known |
-    | num_nodes_failed, _reclaimed, _stock_out | nodes that went, or never came since the order was given up, so |
-    | num_stockouts | how often an order found no machine; it may have found one later |
+    | num_nodes_failed, _reclaimed | nodes that went so |
+    | num_orders_waited | orders, of one node each, whose first attempt found no machine: it came later, or never |
+    | num_stockouts | attempts that found none: one order makes one each `startup.retry_s` until it finds one |
+    | num_nodes_stock_out | of num_orders_waited: given up without a machine |
     | queue_length_mean, _max | jobs that wait, over the time from 0 to the end |
     | services | by name, see `simulator.serving.summary` |
     | routed | by name of services with sites, likewise |
@@ -216,9 +218,10 @@ def _gpus_and_cost(jobs: Mapping[str, np.ndarray], use: NodeUse, gpus: _Gpus) ->
 
 
 def _nodes(nodes: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """How nodes ended that did not go by a plan, and how often no machine was found."""
+    """How nodes ended that did not go by a plan, and which orders found no machine, how often."""
     ends = {f"num_nodes_{end}": int((nodes["end"] == end).sum()) for end in ("failed", "reclaimed", "stock_out")}
-    return {**ends, "num_stockouts": int(nodes["num_stockouts"].sum())}
+    tries = nodes["num_stockouts"]
+    return {**ends, "num_orders_waited": int((tries > 0).sum()), "num_stockouts": int(tries.sum())}
 
 
 def _moves(jobs: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def of_setup(scenario: Scenario, rejected: np.ndarray) -> list[str]:
         rejected: rows of jobs that can never run.
     """
     told = [of_rejected(scenario, rejected)] if rejected.size else []
-    return [*told, *_of_unscalable(scenario), *_of_too_many(scenario), *_of_safe_spot(scenario)]
+    odd = (_of_unscalable, _of_too_many, _of_safe_spot, _of_one_machine, _of_free_warm)
+    return told + [note for each in odd for note in each(scenario)]
 
 
 def of_waiting(
@@ -70,6 +71,26 @@ def _of_safe_spot(scenario: Scenario) -> list[str]:
         f"pool {pool.name!r} has spot machines that are never reclaimed; set spot.mean_life_s or spot.trace"
         for pool in scenario.pools
         if pool.is_spot and not pool.spot.is_on
+    ]
+
+
+def _of_one_machine(scenario: Scenario) -> list[str]:
+    """Of markets in which one machine at most can be had, as they are read: their 0 and 1 may say whether any can."""
+    return [
+        f"pool {pool.name!r}: spot.trace has 0 and 1 alone, read as how many machines can be had, so never more than "
+        "one; set spot.means=launched if 1 says that some can be had, spot.means=preempted if it says that none can"
+        for pool in scenario.pools
+        if pool.most > 1 and (market := pool.spot.market()) and set(market.available) <= {0.0, 1.0}
+    ]
+
+
+def _of_free_warm(scenario: Scenario) -> list[str]:
+    """Of machines that wait for nothing, in pools whose nodes have a price."""
+    return [
+        f"pool {pool.name!r}: its warm machines (warm.nodes={pool.warm.nodes}) cost nothing while they wait; "
+        "set cluster.warm.usd_per_node_h to what their disks cost, or to 0"
+        for pool in scenario.pools
+        if pool.warm.nodes and pool.warm.usd_per_node_h is None and pool.usd_per_node_h
     ]
 
 

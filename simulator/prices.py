@@ -2,7 +2,7 @@
 
 `python -m simulator.prices show [gpu=H100] [provider=aws] [region=us-east-1] [sort=usd_per_gpu_h] [catalogue=FILE]`
 lists the offers, the cheapest first. `sort` is usd_per_gpu_h (on demand), spot, committed_1y, committed_3y (a GPU too),
-gpu, offer or as_of. A price of more than 180 days ago is marked.
+gpu, offer or as_of. Prices more than 180 days old are marked (!).
 
 `python -m simulator.prices show instance=aws/us-east-1/p4d.24xlarge [catalogue=FILE]`
 tells all that is known of one offer, and from where.
@@ -48,11 +48,13 @@ from simulator.catalogue.naming import with_facts
 from simulator.catalogue.refresh import fetch_offers
 from simulator.catalogue.rows import write_offers
 from simulator.catalogue.skypilot import read_skypilot
+from simulator.commands import asks_for_help, complain
 from simulator.errors import ConfigError
 from workloads.errors import WorkloadError
 from workloads.options import nearest
 
 _WIDTH = 160  # of what isn't a terminal
+_NAMED = 5  # offers in a message
 _SORTS: Mapping[str, Callable[[Offer], Any]] = {
     "usd_per_gpu_h": lambda offer: _last(offer.usd_per_gpu_h()),
     "spot": lambda offer: _last(offer.usd_per_gpu_h("spot")),
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None, today: datetime.date | None = N
         today: from which prices are old; None: by this machine's clock.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
+    if asks_for_help(given):
         print(__doc__)
         return 0
     try:
@@ -81,14 +83,15 @@ def main(arguments: Sequence[str] | None = None, today: datetime.date | None = N
         command, keys = _COMMANDS[given[0]]
         command(_options(given[1:], keys), today or datetime.date.today(), _console())
     except (ConfigError, WorkloadError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 
 def _show(options: Options, today: datetime.date, console: Console) -> None:
     catalogue = load_catalogue(options.get("catalogue"))
     if "instance" in options:
+        if others := [key for key in options if key not in ("instance", "catalogue")]:
+            raise ConfigError(f"instance={options['instance']}: is one offer; leave out {', '.join(others)}")
         offer = catalogue.get(options["instance"])
         table = Table(title=offer.id, show_header=False, title_justify="left")
         for each in fields(Offer):
@@ -98,7 +101,15 @@ def _show(options: Options, today: datetime.date, console: Console) -> None:
     sort = options.get("sort", "usd_per_gpu_h")
     if sort not in _SORTS:
         raise ConfigError(f"sort={sort}: unknown order{nearest(sort, _SORTS)}")
-    found = catalogue.find(gpu=options.get("gpu"), provider=options.get("provider"), region=options.get("region"))
+    given = {key: options[key] for key in ("gpu", "provider", "region") if key in options}
+    found = catalogue.find(**given)
+    if not found:
+        told = " ".join(f"{key}={value}" for key, value in given.items())
+        first, value = next(iter(given.items()))
+        some = [offer.id for offer in catalogue.find(**{first: value})]
+        more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
+        there = f"with {first}={value} there are {', '.join(some[:_NAMED])}{more}"
+        raise ConfigError(f"{told}: no offer has all of these; {there}")
     table = Table(title="USD an hour; prices by purchase are of one GPU", title_justify="left")
     table.add_column("offer")
     table.add_column("GPUs", no_wrap=True)
@@ -114,7 +125,7 @@ def _show(options: Options, today: datetime.date, console: Console) -> None:
             _day(offer.as_of, today),
         )
     console.print(table, highlight=False)
-    told = f"{len(found)} of {len(catalogue)} offers; –: not known; GiB/s: the network's, a machine"
+    told = f"{len(found)} of {len(catalogue)} offers; –: not known; GiB/s: of a machine's network"
     _tell(console, told, sum(is_stale(offer.as_of, today) for offer in found))
 
 
@@ -162,14 +173,16 @@ def _import(options: Options, today: datetime.date, console: Console) -> None:
     path = Path(options["skypilot"])
     offers, left = read_skypilot(read_table(path), path, provider=options["provider"], as_of=as_of)
     for reason, count in left.items():
-        console.print(f"{count:,} rows {reason} are left out", highlight=False)
+        rows = "1 row" if count == 1 else f"{count:,} rows"
+        console.print(f"left out: {rows} {reason}", highlight=False)
     _write(offers, options, console)
 
 
 def _write(offers: Sequence[Offer], options: Options, console: Console) -> None:
     out = Path(options.get("out", "prices.csv"))
     write_offers(with_facts(offers, load_catalogue()), out)
-    console.print(f"wrote {len(offers)} offers to {out}", markup=False, highlight=False, soft_wrap=True)
+    wrote = "1 offer" if len(offers) == 1 else f"{len(offers):,} offers"
+    console.print(f"wrote {wrote} to {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 _COMMANDS: Mapping[str, tuple[Callable[[Options, datetime.date, Console], None], tuple[str, ...]]] = {
@@ -188,6 +201,8 @@ def _options(arguments: Sequence[str], keys: Sequence[str]) -> Options:
             raise ConfigError(f"{argument!r}: must read KEY=VALUE")
         if key not in keys:
             raise ConfigError(f"{key}: unknown key{nearest(key, keys)}")
+        if key in options:
+            raise ConfigError(f"{argument}: {key} is given twice")
         options[key] = value
     return options
 
@@ -208,7 +223,7 @@ def _costs(offer: ManagedOffer) -> tuple[str, ...]:
 
 
 def _tell(console: Console, told: str, num_stale: int) -> None:
-    old = f"; !: {num_stale} of more than {MAX_AGE_DAYS} days ago" if num_stale else ""
+    old = f"; !: more than {MAX_AGE_DAYS} days old ({num_stale} of them)" if num_stale else ""
     console.print(told + old, markup=False, highlight=False, soft_wrap=True)
 
 

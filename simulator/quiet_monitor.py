@@ -16,7 +16,7 @@ import pyarrow as pa
 from policies import METRICS
 from policies.metrics_view import KEEP_S, Stretch
 from simulator.monitor import Monitor
-from simulator.readings import AGE, Pools, Reading
+from simulator.readings import AGE_COLUMN, Pools, Reading
 
 _MOST_NUMBERS = 1 << 19  # of runs, before they become rows
 
@@ -136,5 +136,5 @@ class QuietMonitor(Monitor):
         age_s = time_s - runs[:, 2].repeat(counts).repeat(num_pools)
         by_metric = np.ascontiguousarray(runs[:, 3:].reshape(-1, num_pools, num_metrics).transpose(2, 0, 1))
         columns = [values.repeat(counts, axis=0).ravel() for values in by_metric]
-        columns[AGE] = np.where(np.isnan(age_s), 0.0, age_s)
+        columns[AGE_COLUMN] = np.where(np.isnan(age_s), 0.0, age_s)
         self._recorder.metrics.write([time_s, np.tile(np.arange(num_pools), len(samples)), *columns])

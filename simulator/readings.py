@@ -13,7 +13,7 @@ from simulator.pools import PoolSpec
 from simulator.usage import Usage
 
 _EMPTY = 0.0, 0.0, 0.0
-AGE = list(METRICS).index("queue_age_s")
+AGE_COLUMN = list(METRICS).index("queue_age_s")  # where a pool's values have the age of the queue
 _PER_NODE = ("cpus_per_node", "memory_gib_per_node", "network_gib_per_s")
 
 
@@ -31,7 +31,7 @@ class Reading(NamedTuple):
         """The values of each pool at a time."""
         if self.head_s != self.head_s:
             return self.pools
-        return tuple((*values[:AGE], time_s - self.head_s, *values[AGE + 1 :]) for values in self.pools)
+        return tuple((*values[:AGE_COLUMN], time_s - self.head_s, *values[AGE_COLUMN + 1 :]) for values in self.pools)
 
 
 class Readings:

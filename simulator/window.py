@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from simulator.readings import AGE, Pools, Reading
+from simulator.readings import AGE_COLUMN, Pools, Reading
 
 
 class Window:
@@ -43,5 +43,5 @@ class Window:
             age_s = 0.0 if math.isnan(reading.head_s) else 0.5 * (from_s + end_s) - reading.head_s
             for total, values in zip(sums, reading.pools, strict=True):
                 for index, value in enumerate(values):
-                    total[index] += weight * (age_s if index == AGE else value)
+                    total[index] += weight * (age_s if index == AGE_COLUMN else value)
         return tuple(map(tuple, sums))

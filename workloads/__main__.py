@@ -42,11 +42,10 @@ _FIT_KEYS = ("source", "seed", "hydra.run.dir")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, or 2 after one line about a user's mistake."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
-        print(f"{__doc__}\nWorkloads: {', '.join(_choices('workload'))}\nRequests: {', '.join(_choices('requests'))}")
-        print(f"Sources of measurements: {', '.join(SOURCES)}")
-        return 0
     try:
+        if not given or not {"-h", "--help"}.isdisjoint(given):
+            _help(given)
+            return 0
         if given[0] not in _COMMANDS:
             raise WorkloadError(f"unknown command {given[0]!r}{nearest(given[0], _COMMANDS)}")
         (_fit if given[0] == "fit" else _show)(given[1:])
@@ -54,6 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _help(given: Sequence[str]) -> None:
+    """Usage and choices; of a choice that is given, its options and their defaults too."""
+    print(f"{__doc__}\nWorkloads: {', '.join(_choices('workload'))}\nRequests: {', '.join(_choices('requests'))}")
+    print(f"Sources of measurements: {', '.join(SOURCES)}")
+    for choice in given:
+        group, equals, _ = choice.partition("=")
+        if equals and group in _GROUPS:
+            settings = _compose([choice])[group]
+            print(f"\nOptions of {choice} (???: is needed):")
+            told = {option: "null" if value is None else value for option, value in settings.items()}
+            print("\n".join(f"{group}.{option}={value}" for option, value in told.items() if option != "name"))
 
 
 def _show(overrides: Sequence[str]) -> None:

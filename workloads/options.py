@@ -69,8 +69,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is not known: the nearest names, then all."""
     names = list(known)
     near = difflib.get_close_matches(name, names, 3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return f"{hint} Known: {', '.join(sorted(names))}"
+    hint = f"; did you mean {' or '.join(near)}? Known" if near else "; known"
+    return f"{hint}: {', '.join(sorted(names))}"
 
 
 def coerce(value: Any, hint: Any, option: str) -> Any:

@@ -13,7 +13,7 @@ import csv
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ _HEADINGS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, or 2 after one line about a user's mistake."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
-        print(f"{__doc__}\nForecasters: {', '.join(registry.names('forecaster'))}")
+    if not given or not {"-h", "--help"}.isdisjoint(given):
+        print(f"{__doc__}\nForecasters, and their options as NAME.OPTION=VALUE:\n{_options()}")
         return 0
     try:
         if given[0] != "backtest":
@@ -50,6 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _options() -> str:
+    """A line a forecaster: its options and their defaults."""
+    names = registry.names("forecaster")
+    return "\n".join(f"  {name}: {', '.join(_defaults(registry.get('forecaster', name))) or 'none'}" for name in names)
+
+
+def _defaults(cls: type) -> list[str]:
+    given = {option.name: option.default for option in fields(cls) if option.init}
+    told = {name: "null" if default is None else default for name, default in given.items()}
+    return [name if default is MISSING else f"{name}={default}" for name, default in told.items()]
 
 
 def _backtest(overrides: Sequence[str]) -> None:

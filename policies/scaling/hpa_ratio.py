@@ -107,12 +107,13 @@ def by_pods(
     """Replicas by a metric that each pod has; None where no ready pod has it, or none requests any."""
     if not ready.num or (is_utilization and not ready.requested):
         if why:
-            why.say("wait", what="a ready pod that has the metric", holds=True)
+            why.say("wait", what=_who_lacks(ready, unready, missing), holds=True)
         return None
     ratio = usage_ratio([ready], target, is_utilization)
     if not missing.num and not (unready.num and ratio > 1.0):
         if why:
-            tolerance.say(why, ratio, **_goal(target, is_utilization), ready=ready.num)
+            told = {"ready": ready.num, **({"unready": unready.num} if unready.num else {})}
+            tolerance.say(why, ratio, **_goal(target, is_utilization), **told)
         return current if tolerance.holds(ratio) else math.ceil(ratio * ready.num)
     pods = [ready]
     if missing.num and not (is_utilization and ratio == 1.0):
@@ -124,19 +125,38 @@ def by_pods(
         pods.append(Usage(unready.num, 0, unready.requested))
     again = usage_ratio(pods, target, is_utilization)
     if why:
-        num = {"ready": ready.num, "unready": unready.num, "missing": missing.num}
-        tolerance.say(why, again, **_goal(target, is_utilization), of_ready=ratio, **num)
+        counted = _counted(ready, unready, missing, ratio, target, is_utilization)
+        tolerance.say(why, again, **_goal(target, is_utilization), of_ready=ratio, **counted)
     if tolerance.holds(again):
         return current
     replicas = math.ceil(again * sum(each.num for each in pods))
     moves_against = (again < 1.0 and replicas > current) or (again > 1.0 and replicas < current)
     if moves_against or (ratio < 1.0 < again) or (again < 1.0 < ratio):
         if why:
-            why.say(
-                "note", text="with the pods that are not ready, or have no metric, it points the other way", holds=True
-            )
+            text = "counted with the pods that have no sample, or aren't ready, it no longer points the same way"
+            why.say("note", text=text, holds=True)
         return current
     return replicas
+
+
+def _who_lacks(ready: Usage, unready: Usage, missing: Usage) -> str:
+    """What there is to wait for where no ready pod can be weighed."""
+    if ready.num:
+        return f"a request to be a share of: none of {ready.num} ready pods states one"
+    return f"a ready pod with a sample (without one: {missing.num}, not ready: {unready.num})"
+
+
+def _counted(
+    ready: Usage, unready: Usage, missing: Usage, ratio: float, target: int, is_utilization: bool
+) -> dict[str, Any]:
+    """How many pods of each class, and as what those without a use of their own count (absent: they are left out)."""
+    counted: dict[str, Any] = {"ready": ready.num, "unready": unready.num, "missing": missing.num}
+    if unready.num and ratio > 1.0:
+        counted["unready_as"] = 0
+    if missing.num and not (is_utilization and ratio == 1.0):
+        whole = max(100, target) if is_utilization else target / MILLI
+        counted["missing_as"] = whole if ratio < 1.0 else 0
+    return counted
 
 
 def _goal(target: int, is_utilization: bool) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Catalogue:
         """
         if name not in self.offers:
             near = self._near(name)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = f"; did you mean {' or '.join(near)}?" if near else ";"
             raise ConfigError(
                 f"instance={name}: no such offer among {len(self)}{hint} `python -m simulator.prices show` lists them"
             )

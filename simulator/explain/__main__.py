@@ -9,13 +9,12 @@ The run must have been made with explain=true.
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
 
+from simulator.commands import Parser, complain
 from simulator.errors import RunError
 from simulator.explain.asked import Explained
 from simulator.explain.sentences import seconds
@@ -62,14 +61,9 @@ def _check_time(run: Run, option: str, time_s: float) -> None:
         raise RunError(f"{option} {time_s:g}: outside the run, which lasts from 0 to {seconds(end_s)}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 2 for what a user can mend, told in one line."""
-    parser = _Parser(
+    parser = Parser(
         "python -m simulator.explain", description="Why scaling policies did, or did not, change something."
     )
     parser.add_argument("run", metavar="RUN", help="the folder of a run that was made with explain=true")
@@ -92,8 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except RunError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 

@@ -88,10 +88,31 @@ def _schedule(step: Step) -> str:
 
 def _ratio(step: Step) -> str:
     each = f" for each of {number(step['units'])}" if "units" in step else ""
-    pods = [f"{number(step[name])} {name}" for name in ("ready", "unready", "missing") if name in step]
-    over = f", over pods: {', '.join(pods)}" if pods else ""
     goal = f"{number(step['target'])}{step.get('unit', '')}"
-    return f"{number(step['ratio'])} times the target of {goal}{each}{over}"
+    return f"{number(step['ratio'])} times the target of {goal}{each}{_over_pods(step)}"
+
+
+def _over_pods(step: Step) -> str:
+    """How many pods it is of, and as what those count that have no sample or aren't ready, as Kubernetes does."""
+    if "ready" not in step:
+        return ""
+    told = [f"{number(step['ready'])} ready"]
+    for name, words in (("unready", "not ready yet"), ("missing", "without a sample")):
+        if step.get(name):
+            told.append(f"{number(step[name])} {words}, {_counted_as(step, name)}")
+    alone = f"; of the ready ones alone it is {number(step['of_ready'])} times" if "of_ready" in step else ""
+    return f", over pods: {'; '.join(told)}{alone}"
+
+
+def _counted_as(step: Step, name: str) -> str:
+    """Against the direction in which the others point: idle where more are called for, busy where fewer are."""
+    share = step.get(f"{name}_as")
+    if share is None:
+        return "left out"
+    if not share:
+        return "counted as 0%, since the others call for more" if step["of_ready"] > 1 else "counted as 0%"
+    what = f"{number(share)}% of what they request" if step.get("unit") else "100% of the target"
+    return f"counted as {what}, since the others call for fewer"
 
 
 def _tolerance(step: Step) -> str:

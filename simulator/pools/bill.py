@@ -21,7 +21,7 @@ class Bill:
         spec, end_s = self._spec, node.terminated_s
         start_s, until_s = min(node.launched_s, end_s), min(node.warm_s, end_s)
         seconds = float(billed_s(start_s, until_s, spec.billing_granularity_s, spec.billing_minimum_s))
-        warm_usd = (end_s - until_s) * spec.warm.usd_per_node_h / HOUR_S
+        warm_usd = (end_s - until_s) * (spec.warm.usd_per_node_h or 0.0) / HOUR_S
         if self.market is not None and self.market.usd_per_h:
             usd = self.market.usd(start_s, start_s + seconds)
         else:

@@ -9,7 +9,7 @@ from simulator.errors import ConfigError
 from simulator.pools.traces import FailureTrace, Market, read_failures, read_market
 
 DEFAULT_NOTICE_S = 30.0  # the shortest of the large providers'
-MEANINGS = ("available", "preempted")
+MEANINGS = ("available", "preempted", "launched")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,9 @@ class Spot:
         mean_life_s: mean time from a node's being launched to its notice, exponential; inf: none at random.
         trace: availability, and prices where the file has them, in SkyPilot's format: `{"metadata": {"gap_seconds": …},
             "data": […], "prices": […]}`. It starts over at its end.
-        means: of `data`: `available`, how many machines can be had; or `preempted`, 1 where none can, else any number
-            (as in the traces of "Can't Be Late", NSDI 2024).
+        means: of `data`: `available`, how many machines can be had, 1 being one; `preempted`, 1 where none can, 0 where
+            any number can (as in the traces of "Can't Be Late", NSDI 2024); or `launched`, the other way round: 1 where
+            an attempt to launch found a machine, and then any number can be had, 0 where it found none.
     """
 
     notice_s: float | None = None
@@ -66,7 +67,7 @@ class Spot:
         if not self.mean_life_s > 0:
             raise ConfigError(f"cluster.spot.mean_life_s={self.mean_life_s}: must be more than 0 (inf: none at random)")
         if self.means not in MEANINGS:
-            raise ConfigError(f"cluster.spot.means={self.means!r}: must be {' or '.join(MEANINGS)}")
+            raise ConfigError(f"cluster.spot.means={self.means!r}: must be one of {', '.join(MEANINGS)}")
         self.market()
 
     @property
@@ -76,7 +77,7 @@ class Spot:
 
     def market(self) -> Market | None:
         """What the trace says; None without one."""
-        return read_market(self.trace, is_preempted=self.means == "preempted") if self.trace else None
+        return read_market(self.trace, self.means) if self.trace else None
 
     @property
     def is_on(self) -> bool:

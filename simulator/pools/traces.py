@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,11 @@ import numpy as np
 
 from simulator.catalogue.rows import read_cells
 from workloads.errors import TraceError
+
+_WHETHER: Mapping[str, Mapping[float, float]] = {  # how many machines can be had, where `data` says whether any can
+    "preempted": {0.0: math.inf, 1.0: 0.0},
+    "launched": {0.0: 0.0, 1.0: math.inf},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +83,11 @@ def read_failures(path: str) -> FailureTrace:
     return FailureTrace([times[i] for i in order], [nodes[i] for i in order])
 
 
-def read_market(path: str, is_preempted: bool = False) -> Market:
+def read_market(path: str, means: str = "available") -> Market:
     """SkyPilot's spot traces: a JSON object of `metadata.gap_seconds`, `data` and perhaps `prices` (USD an hour).
 
     Args:
-        is_preempted: `data` says 1 where no machine can be had, and 0 where any number can.
+        means: of `data`; see `Spot`.
 
     Raises:
         TraceError: a file that can't be read or isn't of this form.
@@ -99,12 +104,12 @@ def read_market(path: str, is_preempted: bool = False) -> Market:
             "must be a number of seconds, more than 0", path=path, column="metadata.gap_seconds", value=gap_s
         )
     data = _numbers(found.get("data"), path, "data")
-    if is_preempted:
+    if means in _WHETHER:
         for index, value in enumerate(data):
-            if value not in (0, 1):
-                rule = "must be 0 or 1 (1: preempted); with cluster.spot.means=available it may be any number"
+            if value not in _WHETHER[means]:
+                rule = f"must be 0 or 1 (1: {means}); with cluster.spot.means=available it may be any number"
                 raise TraceError(rule, path=path, column=f"data[{index}]", value=value)
-        data = [math.inf if value == 0 else 0.0 for value in data]
+        data = [_WHETHER[means][value] for value in data]
     prices = _numbers(found["prices"], path, "prices") if found.get("prices") is not None else []
     if prices and len(prices) != len(data):
         raise TraceError(

@@ -21,20 +21,21 @@ class WarmPool:
     Args:
         nodes: how many, beside those of the pool; prepared when the run begins.
         resume_s: median from being wanted to taking jobs; `resume_sigma` the standard deviation of its logarithm.
-        usd_per_node_h: what one costs while it waits.
+        usd_per_node_h: what one costs while it waits; None: nothing, as 0, but a run whose nodes have a price notes it.
         reuses: whether nodes that are scaled in go back to it while it isn't full.
     """
 
     nodes: int = 0
     resume_s: float = 60.0
     resume_sigma: float = 0.0
-    usd_per_node_h: float = 0.0
+    usd_per_node_h: float | None = None
     reuses: bool = False
 
     def __post_init__(self) -> None:
         for name in ("nodes", "resume_s", "resume_sigma", "usd_per_node_h"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"cluster.warm.{name}={getattr(self, name)}: must be a number, 0 or more")
+            value = getattr(self, name)
+            if not (value is None or 0 <= value < math.inf):
+                raise ConfigError(f"cluster.warm.{name}={value}: must be a number, 0 or more")
 
     def draw_s(self, rng: np.random.Generator) -> float:
         """How long one takes to resume."""

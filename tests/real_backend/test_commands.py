@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from real_backend.__main__ import main
 from real_backend.commands import composed, expanded
 from real_backend.errors import BackendError
 from real_backend.options import LiveOptions, Settings, backend_of
@@ -77,6 +78,20 @@ def test_help_names_every_command() -> None:
         assert f"\n{name} " in told.stdout
 
 
+def test_help_may_stand_behind_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["run", "--help"], ["validate", "allocation=fifo", "-h"]):
+        assert main(arguments) == 0
+        assert "`python -m real_backend COMMAND …`" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        main(["agent", "--help"])
+    assert end.value.code == 0
+    assert "python -m real_backend agent [-h] --join HOST:PORT" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        main(["agent"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: the following arguments are required: --join")
+
+
 def test_settings_are_the_simulators_and_its_own(tmp_path: Path) -> None:
     profile = write_profile_file(tmp_path)
     settings, labels = composed([*SMALL, f"profile={profile}", "allocation=srtf", "method=restart", "live.away_s=5"])
@@ -102,7 +117,7 @@ def test_a_list_with_commas_is_a_run_each() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("workload.models=[gpd]", "small.yaml: models: no model 'gpd'; Known: mlp"),
+        ("workload.models=[gpd]", "small.yaml: models: no model 'gpd'; known: mlp"),
         ("models.mlp.global_batch=1", "workers, but a step of mlp has 1 samples"),
         ("models.mlp.pace_base_s=null", "models.mlp.pace_base_s: compute=paced needs it"),
         ("models.mlp.width=3", "models.mlp.width: unknown option"),

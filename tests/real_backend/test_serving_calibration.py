@@ -263,11 +263,11 @@ def test_measures_in_earnest(tmp_path: Path) -> None:
     [
         (["calibrate", "serving=gtp"], "serving=gtp: unknown choice; did you mean gpt"),
         (["calibrate", "serving=gpt", "serving.layer=1"], "serving.layer: unknown option; did you mean layers"),
-        (["calibrate", "serving=gpt", "allocation=fifo"], "allocation: unknown group; Known: serving"),
-        (["calibrate", "serving=gpt", "seed=1"], "seed: unknown option; Known: device"),
+        (["calibrate", "serving=gpt", "allocation=fifo"], "allocation: unknown group; known: serving"),
+        (["calibrate", "serving=gpt", "seed=1"], "seed: unknown option; known: device"),
         (["calibrate", "serving.width=9"], "serving.width=9: must be a multiple of serving.heads=8"),
         (["calibrate", "serving=gpt", "device=gpu"], "device=gpu: unknown; did you mean cpu"),
-        (["run", "serving=gpt"], "serving: unknown group; Known: allocation"),
+        (["run", "serving=gpt"], "serving: unknown group; known: allocation"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(

@@ -352,7 +352,7 @@ def test_command_refuses_in_one_line(
     ):
         assert main(arguments) == 2
         error = capsys.readouterr().err
-        assert message in error
+        assert error.startswith(f"error: {message}")
         assert error.count("\n") == 1
     with pytest.raises(SystemExit) as caught:
         main(["sweep", "--basline", "x"])

@@ -91,7 +91,7 @@ def test_the_root_file_names_every_setting() -> None:
     composed = (*GROUPS, *SERVING_GROUPS, "monitor", "service", "compare")
     config = RunConfig(**{group: {} for group in GROUPS})
     defaults = {each.name: getattr(config, each.name) for each in fields(RunConfig)}
-    assert given["compare"] == {each.name: each.default for each in fields(CompareOptions)}
+    assert given["compare"] == {each.name: getattr(CompareOptions(), each.name) for each in fields(CompareOptions)}
     assert own == {name: value for name, value in defaults.items() if name not in composed}
 
 

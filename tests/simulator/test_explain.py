@@ -16,7 +16,8 @@ from command import QUIET, Command
 from small_runs import jobs_of, run_jobs
 
 from policies import registry
-from policies.reasons import STEPS
+from policies.reasons import STEPS, Reasons
+from policies.scaling.hpa_ratio import Tolerance, Usage, by_pods
 from simulator.explain import Explained, sentence
 from simulator.explain.__main__ import changes, explanation, main
 from simulator.explain.asked import Asked
@@ -190,7 +191,7 @@ def test_without_it_there_is_no_such_column_and_the_command_says_what_to_do(comm
         *("time_s", "num_changes", "num_pending", "gpus_held", "gpus_capacity"),
     ]  # fmt: skip
     why = said(capsys, "run", "--at", "0", code=2)
-    assert why == "python -m simulator.explain: run: no reasons were recorded: run it again with explain=true\n"
+    assert why == "error: run: no reasons were recorded: run it again with explain=true\n"
 
 
 def test_the_same_seed_gives_the_same_bytes(command: Command) -> None:
@@ -209,7 +210,7 @@ def test_the_same_seed_gives_the_same_bytes(command: Command) -> None:
 )
 def test_folders_that_are_no_runs(command: Command, capsys: Capture, arguments: tuple[str, ...], message: str) -> None:
     Path("empty").mkdir()
-    assert said(capsys, *arguments, code=2) == f"python -m simulator.explain: {message}\n"
+    assert said(capsys, *arguments, code=2) == f"error: {message}\n"
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,9 @@ def test_options_that_can_not_be(capsys: Capture) -> None:
         with pytest.raises(SystemExit) as end:
             main(arguments)
         assert end.value.code == 2
-        assert "(--help says more)" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert told.startswith("error: ")
+        assert told.endswith("(--help says more)\n")
 
 
 def test_policies_are_asked_before_the_first_job_comes() -> None:
@@ -248,6 +251,38 @@ def test_nothing_was_asked_by_then(queue: Run) -> None:
     decisions = queue.table("decisions").filter(pc.greater(queue.table("decisions")["time_s"], 50.0))
     late = Run(queue.facts, {**queue._tables, "decisions": decisions})
     assert told(late, 50.0)[0] == "default: not asked by 50 s"
+
+
+# ---- pods without a sample
+@pytest.mark.parametrize(
+    ("use", "unready", "missing", "is_utilization", "said"),
+    [
+        (1600, 0, 2, True, "1 times the target of 80%, over pods: 2 ready; 2 without a sample, counted as 0%, since "
+         "the others call for more; of the ready ones alone it is 2 times"),
+        (1600, 1, 0, True, "1.32 times the target of 80%, over pods: 2 ready; 1 not ready yet, counted as 0%, since "
+         "the others call for more; of the ready ones alone it is 2 times"),
+        (400, 0, 2, True, "0.875 times the target of 80%, over pods: 2 ready; 2 without a sample, counted as 100% of "
+         "what they request, since the others call for fewer; of the ready ones alone it is 0.5 times"),
+        (400, 1, 0, True, "0.5 times the target of 80%, over pods: 2 ready; 1 not ready yet, left out"),
+        (400, 0, 2, False, "0.75 times the target of 0.8, over pods: 2 ready; 2 without a sample, counted as 100% of "
+         "the target, since the others call for fewer; of the ready ones alone it is 0.5 times"),
+        (400, 0, 0, True, "0.5 times the target of 80%, over pods: 2 ready"),
+    ],
+)  # fmt: skip
+def test_pods_without_a_sample_are_counted_as_kubernetes_does(
+    use: int, unready: int, missing: int, is_utilization: bool, said: str
+) -> None:
+    """In milli-units, of 1000 requested by each pod; `use` is that of each of two ready ones."""
+    why, goal = Reasons(), 80 if is_utilization else 800
+    groups = (Usage(2, 2 * use, 2000), Usage(unready, 0, 1000 * unready), Usage(missing, 0, 1000 * missing))
+    by_pods(2 + unready + missing, *groups, goal, is_utilization, Tolerance(), why)
+    assert sentence(why.steps[0]) == said
+
+
+def test_where_no_pod_has_a_sample_it_says_so() -> None:
+    why = Reasons()
+    assert by_pods(3, Usage(), Usage(1, 0, 1000), Usage(2, 0, 2000), 80, True, Tolerance(), why) is None
+    assert sentence(why.steps[0]) == "for a ready pod with a sample (without one: 2, not ready: 1)"
 
 
 # ---- it changes nothing

@@ -44,7 +44,7 @@ def test_slower_gpus_in_smaller_nodes() -> None:
 def test_a_factor_is_of_the_models_that_it_is_known_of() -> None:
     h100 = by_gpu().on("H100-80GB")
     assert h100.stated_step_time_s("imagenet", 4) / h100.step_time_s("imagenet", 4) == pytest.approx(1.846)
-    with pytest.raises(WorkloadError, match="times_as_fast: none of model 'bert'; Known: imagenet"):
+    with pytest.raises(WorkloadError, match="times_as_fast: none of model 'bert'; known: imagenet"):
         h100.step_time_s("bert", 4)
 
 

@@ -69,7 +69,7 @@ def test_show_lists_the_cheapest_first(capsys: Capture) -> None:
     assert ids[-1] == "azure/eastus/ND96isr_H100_v5"
     p5 = next(line for line in lines if "p5.48xlarge" in line)
     assert p5.replace("│", " ").split()[-6:] == ["55.040", "6.880", "2.599", "–", "2.972", "2026-07-20"]
-    assert lines[-1] == "6 of 38 offers; –: not known; GiB/s: the network's, a machine"
+    assert lines[-1] == "6 of 38 offers; –: not known; GiB/s: of a machine's network"
 
 
 def test_show_filters_and_sorts(capsys: Capture) -> None:
@@ -87,7 +87,7 @@ def test_show_puts_unknown_prices_last(capsys: Capture) -> None:
 def test_show_marks_what_is_old(capsys: Capture) -> None:
     out = said(capsys, "show", "gpu=B200", today=datetime.date(2027, 1, 17))
     assert "2026-07-20 !" in out
-    assert out.splitlines()[-1].endswith("; !: 1 of more than 180 days ago")
+    assert out.splitlines()[-1].endswith("; !: more than 180 days old (1 of them)")
     assert "!" not in said(capsys, "show", "gpu=B200", today=datetime.date(2027, 1, 16))
 
 
@@ -125,7 +125,18 @@ def test_managed_is_listed_with_sources(capsys: Capture) -> None:
         (["show", "gpu="], "'gpu=': must read KEY=VALUE"),
         (["show", "gpus=H100"], "gpus: unknown key; did you mean gpu"),
         (["show", "gpu=H10"], "gpu=H10: no offer has it; did you mean H100"),
-        (["show", "sort=price"], "sort=price: unknown order"),
+        (["show", "sort=price"], "sort=price: unknown order; known: as_of, committed_1y"),
+        (
+            ["show", "provider=awss"],
+            "provider=awss: no offer has it; did you mean aws? Known: aws, azure, gcp, on_prem",
+        ),
+        (
+            ["show", "gpu=B200", "provider=gcp"],
+            "gpu=B200 provider=gcp: no offer has all of these; with gpu=B200 there are aws/",
+        ),
+        (["show", "gpu=H100", "gpu=T4"], "gpu=T4: gpu is given twice"),
+        (["show", "instance=aws/us-east-1/p4d.24xlarge", "sort=spot"], "instance=aws/us-east-1/p4d.24xlarge: is one "),
+        (["show", "instance=x"], "instance=x: no such offer among 38; `python -m simulator.prices show` lists them"),
         (
             ["show", "instance=p4d.24xlarge"],
             "instance=p4d.24xlarge: no such offer among 38; did you mean aws/us-east-1/p4d",
@@ -143,8 +154,9 @@ def test_a_mistake_is_told_in_one_line(capsys: Capture, arguments: list[str], me
 
 
 def test_help_tells_the_commands(capsys: Capture) -> None:
-    out = said(capsys)
-    assert all(f"python -m simulator.prices {command}" in out for command in ("show", "managed", "refresh", "import"))
+    for arguments in ([], ["--help"], ["show", "--help"], ["import", "provider=aws", "-h"]):
+        out = said(capsys, *arguments)
+        assert all(f"python -m simulator.prices {name}" in out for name in ("show", "managed", "refresh", "import"))
 
 
 # ---- from elsewhere
@@ -155,7 +167,7 @@ def test_import_of_skypilots_file(capsys: Capture, tmp_path: Path, monkeypatch: 
         "a,,,2,4,0.1,,us-east-1\np4d.24xlarge,A100,8,96,1152,30,11,us-east-1\n"
     )
     out = said(capsys, "import", "skypilot=vms.csv", "provider=aws", "as_of=2026-09-01", "out=own.csv")
-    assert out == "1 rows without an accelerator are left out\nwrote 1 offers to own.csv\n"
+    assert out == "left out: 1 row without an accelerator\nwrote 1 offer to own.csv\n"
     read = load_catalogue("own.csv").get("aws/us-east-1/p4d.24xlarge")
     assert (read.usd_per_h("spot"), read.as_of) == (11.0, datetime.date(2026, 9, 1))
 
@@ -189,7 +201,7 @@ def test_refresh_writes_what_gpuhunt_says(capsys: Capture, tmp_path: Path, monke
     assert (nc40.network_gib_per_s, nc40.billing_minimum_s, nc40.gpu_peak_w) == (4.66, 60, 400)  # as shipped
     assert nc40.source == "gpuhunt, cheapest zone; what it leaves out: as of azure/eastus/NC40ads_H100_v5"
     told = said(capsys, "refresh", "provider=aws,oci", "gpu=A100", "region=us-east-1", f"out={out}")
-    assert told.splitlines() == ["no offer by oci", f"wrote 1 offers to {out}"]
+    assert told.splitlines() == ["no offer by oci", f"wrote 1 offer to {out}"]
     assert hunt.asked == {"provider": ["aws", "oci"], "min_gpu_count": 1, "gpu_name": "A100"}
 
 

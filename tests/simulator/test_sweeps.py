@@ -11,6 +11,7 @@ from command import QUIET, Command
 
 from policies import ClusterView, Draft
 from policies.allocation.las import Las
+from simulator.sweeps import first_labels, samples
 
 SWEEP = (*QUIET, "hydra.sweep.dir=sweep")
 TWO = (*SWEEP, "allocation=fifo,las")
@@ -103,13 +104,82 @@ def test_a_sweep_may_end_with_its_comparison(command: Command) -> None:
     assert again.out.count("finished already") == 4  # what compares runs changes none
 
 
-def test_a_comparison_of_what_no_run_has(command: Command) -> None:
-    told = command("-m", *TWO, "compare.after_sweep=true", "compare.y=jct_p5_s")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("compare.y=jct_p5_s",), "compare.y=jct_p5_s: unknown metric; did you mean jct_p95_s"),
+        (("compare.x=cost",), "compare.x=cost: unknown metric; did you mean cost_usd"),
+        (("compare.y=ttft_p99_s",), "compare.y=ttft_p99_s: unknown metric (of a service it is services.NAME.ttft_p99"),
+        (("compare.y=services.chat.latency_p99_s",), "compare.y=services.chat.latency_p99_s: unknown service: none"),
+        (
+            ("compare.y=services.chta.latency_p99_s", "requests=poisson", "service.name=chat"),
+            "compare.y=services.chta.latency_p99_s: unknown service; did you mean chat?",
+        ),
+        (
+            ("compare.y=services.chat.latency_99_s", "requests=poisson", "service.name=chat"),
+            "compare.y=services.chat.latency_99_s: unknown metric of a service; did you mean latency_p99_s",
+        ),
+        (("compare.y=cost_usd",), "compare.y=cost_usd: must be another metric than compare.x"),
+        (("compare.at_most=nan",), "compare.at_most=nan: must be a number, in the unit of compare.y"),
+        (("compare.at_most=soon",), "compare.at_most=soon: must be a number"),
+        (("compare.at_least=3",), "compare.at_least: unknown option; did you mean at_most"),
+        (("compare.baseline.alocation=fifo",), "compare.baseline.alocation: unknown label; did you mean allocation"),
+    ],
+)
+def test_what_compares_the_runs_is_checked_before_the_first(
+    command: Command, given: tuple[str, ...], message: str
+) -> None:
+    told = command("-m", *TWO, "compare.after_sweep=true", *given)
     assert told.code == 2
-    assert "jct_p5_s: no run has this metric" in told.err
-    assert runs() == ["allocation=fifo", "allocation=las"]
-    told = command("-m", *TWO, "compare.at_least=3")
-    assert "compare.at_least: unknown option; did you mean at_most" in told.err
+    assert told.err.startswith(f"error: {message}")
+    assert told.err.count("\n") == 1
+    assert not Path("sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("scaling=static,threshhold",), "scaling=threshhold: unknown choice; did you mean threshold"),
+        (("cluster.purchase=on_demand,spto",), "cluster.purchase=spto: unknown way of buying; did you mean spot"),
+        (("scaling=threshold", "scaling.upper=0.9,often"), "scaling.upper=often: must be a number"),
+        (("allocation=fifo,las", "warmup_s=interval(1,2)"), "does not support sweep type : INTERVAL_SWEEP"),
+        (("allocation=fifo,las", "cluster.max_nodes=4,1"), "cluster.max_nodes=1 (pool 'default'): must be at least"),
+    ],
+)
+def test_each_swept_value_is_checked_before_the_first_run(
+    command: Command, given: tuple[str, ...], message: str
+) -> None:
+    told = command("-m", *SWEEP, "seed=range(3)", *given)
+    assert told.code == 2
+    assert message in told.err
+    assert told.err.count("\n") == 1
+    assert runs() == []
+
+
+def test_a_value_of_each_option_is_composed_once() -> None:
+    jobs = [[f"a={a}", f"+b={b}", f"seed={seed}", "c=1"] for a in "xy" for b in (1, 2, 3) for seed in range(5)]
+    composed = [("x", 1), ("x", 2), ("x", 3), ("y", 1)]
+    assert samples(jobs) == [[f"a={a}", f"+b={b}", "seed=0", "c=1"] for a, b in composed]
+    assert first_labels(jobs) == {"a": "x", "b": "1"}
+    assert first_labels(jobs[:1]) == {}
+    assert samples(jobs[:1]) == jobs[:1]
+    assert (samples([]), first_labels([])) == ([], {})
+
+
+def test_a_sweep_that_is_not_compared_says_how_to(command: Command) -> None:
+    told = command("-m", *TWO)
+    assert told.out.splitlines()[-1] == "to compare the runs: python -m simulator.compare sweep"
+    assert "to compare" not in command("-m", *SWEEP, "allocation=fifo").out
+    assert "to compare" not in command("-m", *TWO, "compare.after_sweep=true").out
+
+
+def test_differences_are_to_what_the_sweep_names_first_or_to_what_it_says(command: Command) -> None:
+    two = ("-m", *SWEEP, "allocation=las,fifo", "compare.after_sweep=true")
+    assert "• Δ: difference to las\n" in command(*two).out
+    assert "• Δ: difference to fifo\n" in command(*two, "compare.baseline.allocation=fifo").out
+    told = command(*two, "compare.baseline.allocation=srtf").out
+    assert "• Δ: difference to las\n" in told
+    assert "no row is srtf, which differences should be to: another takes its place" in told
 
 
 def test_an_experiment_may_be_a_sweep(command: Command) -> None:
@@ -123,6 +193,16 @@ def test_an_experiment_may_be_a_sweep(command: Command) -> None:
     labels = json.loads(Path("sweep/scaling=oracle_pool/summary.json").read_text())["labels"]
     assert (labels["scaling"], labels["cluster.purchase"]) == ("oracle_pool", "spot")
     assert not any(name.startswith("compare") for name in labels)
+    assert "• Δ: difference to threshold\n" in told.out  # and not to the bound
+
+
+def test_the_flagship_holds_policies_against_one_that_can_be_had(command: Command) -> None:
+    told = command(
+        "experiment=cost_latency", "scaling=oracle_pool,cluster_autoscaler", "cluster.purchase=spot", "seed=3",
+        "workload.num_jobs=20", "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    assert "• Δ: difference to cluster_autoscaler\n" in told.out
 
 
 def test_the_flagship_takes_a_trace(command: Command) -> None:

@@ -153,7 +153,7 @@ def of(content):
 @pytest.mark.parametrize(
     ("content", "read", "message"),
     [
-        ({"foo": 1, "bar": 2}, lambda f: f.whole("bar"), r"spec\.foo: unsupported field; Known: bar"),
+        ({"foo": 1, "bar": 2}, lambda f: f.whole("bar"), r"spec\.foo: unsupported field; known: bar"),
         ({"repicas": 1}, lambda f: f.whole("replicas", 1), "spec.repicas: unsupported field; did you mean replicas"),
         ({"a/b": 1}, lambda f: None, r"spec\[a/b\]: unsupported field$"),
         ({"a": True}, lambda f: f.whole("a"), "spec.a=true: must be a whole number, 0 or more"),

@@ -145,8 +145,14 @@ def test_a_mistake_is_one_line(arguments: list[str], message: str, capsys: pytes
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
-    assert "python -m workloads show workload=NAME" in capsys.readouterr().out
+    for arguments in ([], ["--help"], ["show", "--help"], ["fit", "-h"], ["show", "workload=itp", "--help"]):
+        assert main(arguments) == 0
+        told = capsys.readouterr()
+        assert "python -m workloads show workload=NAME" in told.out
+        assert told.err == ""
+    assert {"workload.path=???", "workload.limit=null"} <= set(told.out.splitlines())
+    assert main(["show", "workload=ipt", "--help"]) == 2
+    assert capsys.readouterr().err.startswith("error: workload=ipt: unknown workload; did you mean itp?")
 
 
 @pytest.mark.slow

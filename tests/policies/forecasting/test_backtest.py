@@ -246,3 +246,12 @@ def test_mistakes_are_told_in_one_line(arguments: list[str], message: str, capsy
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "holt_winters" in capsys.readouterr().out
+
+
+def test_help_tells_options_of_each_forecaster(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"], ["backtest", "--help"], ["backtest", "lead_s=600", "-h"]):
+        assert main(arguments) == 0
+        told = capsys.readouterr()
+        assert "python -m policies.forecasting backtest trace=FILE.csv" in told.out
+        assert "\n  moving_quantile: " in told.out
+        assert told.err == ""

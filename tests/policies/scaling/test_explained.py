@@ -119,7 +119,7 @@ def test_hpa_without_a_measurement() -> None:
     (chain,) = asked(hpa(), [], [0.0])
     assert step(chain, "metric") == {"metric": "gpu_utilisation_frac", "value": None, "holds": True}
     assert [each["what"] for each in steps(chain, "wait")] == [
-        "a ready pod that has the metric",
+        "a ready pod with a sample (without one: 4, not ready: 0)",
         "the metrics that are invalid: one may ask for more",
     ]
 

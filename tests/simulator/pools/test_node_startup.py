@@ -97,7 +97,7 @@ def test_an_order_without_a_machine_is_placed_again_until_there_is_one(tmp_path:
     assert fates(run)[1] == (100, 360, 480, 1000, "still_there")
     assert wishes.changes == {0: (1, 0, 0), 110: (1, 0, 1), 480: (2, 0, 0)}  # it is on its way all the time
     summary = summarise(run)
-    assert (summary["num_stockouts"], summary["num_nodes_stock_out"]) == (3, 0)
+    assert (summary["num_stockouts"], summary["num_nodes_stock_out"], summary["num_orders_waited"]) == (3, 0, 1)
     assert summary["cost_usd"] == pytest.approx((1000 + 640) * 0.001)
 
 
@@ -110,7 +110,7 @@ def test_an_order_that_is_given_up_is_the_policys_to_place_again(tmp_path: Path)
     assert fates(run)[1:] == [*given_up, (190, 215, 245, 1000, "still_there")]
     assert wishes.changes[130] == (1, 0, 0)
     summary = summarise(run)
-    assert (summary["num_stockouts"], summary["num_nodes_stock_out"]) == (3, 3)
+    assert (summary["num_stockouts"], summary["num_nodes_stock_out"], summary["num_orders_waited"]) == (3, 3, 3)
     assert summary["cost_usd"] == pytest.approx((1000 + 785) * 0.001)
 
 

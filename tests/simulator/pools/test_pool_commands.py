@@ -36,12 +36,12 @@ def test_a_run_with_everything_from_the_command_line(command: Command) -> None:
         "start-up",
         "energy of GPUs",
         "reclaimed",
-        "stock-outs",
+        "orders that had to wait",
     ):
         assert row in told.out
 
 
 def test_a_run_without_any_of_it_tells_of_none(command: Command) -> None:
     told = command(*SMALL, "figures=false", "hydra.run.dir=run")
-    for row in ("of it", "energy", "reclaimed", "stock-outs"):
+    for row in ("of it", "energy", "reclaimed", "orders"):
         assert row not in told.out

@@ -294,7 +294,7 @@ def nodes_are_paid_for(given: dict[str, Any], specs: Sequence[PoolSpec], run: Ru
         prices = [spec.usd_per_node_h * (1 + i) for i in range(len(of["market"] or ()))] if of["has_prices"] else []
         usd = _integral(launched_s, until_s, prices, of["gap_s"]) if prices else spec.usd_per_node_h * (
             until_s - launched_s) / HOUR_S  # fmt: skip
-        usd += (row.terminated_s - until_s) * spec.warm.usd_per_node_h / HOUR_S
+        usd += (row.terminated_s - until_s) * (spec.warm.usd_per_node_h or 0.0) / HOUR_S
         assert row.cost_usd >= usd * (1 - 1e-9) - 1e-9
         if not spec.billing_granularity_s and not spec.billing_minimum_s:
             assert row.cost_usd == pytest.approx(usd, rel=1e-6, abs=1e-6)

@@ -183,7 +183,7 @@ def test_who_was_told_goes_before_who_came_later(tmp_path: Path) -> None:
         ({"notice_s": -1.0}, "cluster.spot.notice_s=-1.0: must be a number of seconds, 0 or more"),
         ({"notice_s": math.inf}, "cluster.spot.notice_s=inf: must be a number of seconds, 0 or more"),
         ({"mean_life_s": 0.0}, "cluster.spot.mean_life_s=0.0: must be more than 0 (inf: none at random)"),
-        ({"means": "prices"}, "cluster.spot.means='prices': must be available or preempted"),
+        ({"means": "prices"}, "cluster.spot.means='prices': must be one of available, preempted, launched"),
     ],
 )
 def test_spot_options_that_can_not_be(given: dict[str, Any], message: str) -> None:

@@ -85,7 +85,27 @@ def test_means_preempted_is_the_other_way_round(tmp_path: Path) -> None:
     spot = Spot(trace=trace, means="preempted", notice_s=10.0)
     run = still(jobs_of((0, 8, 300)), num_nodes=2, purchase="spot", spot=spot)
     assert [fate[3:] for fate in fates(run)[:2]] == [(110, "reclaimed")] * 2
-    assert read_market(trace, is_preempted=True).available == (math.inf, 0, *[math.inf] * 6)
+    assert read_market(trace, "preempted").available == (math.inf, 0, *[math.inf] * 6)
+
+
+def test_means_launched_is_whether_any_can_be_had(tmp_path: Path) -> None:
+    trace = write_market(tmp_path, [1, 0, 1])
+    assert read_market(trace, "launched").available == (math.inf, 0, math.inf)
+    with pytest.raises(TraceError, match=r"column 'data\[0\]': 4.0: must be 0 or 1 \(1: launched\); with cluster.spot"):
+        Spot(trace=write_market(tmp_path, [4, 1]), means="launched")
+
+
+def test_a_market_of_one_machine_is_noted(tmp_path: Path) -> None:
+    def notes(data: list[float], num_nodes: int = 2, **spot: str) -> list[str]:
+        trace = write_market(tmp_path, data)
+        run = still(jobs_of((0, 4, 10)), num_nodes=num_nodes, purchase="spot", spot=Spot(trace=trace, **spot))  # type: ignore[arg-type]
+        return [note for note in summarise(run)["notes"] if "spot.means" in note]
+
+    assert notes([1, 0, 1]) == [
+        "pool 'default': spot.trace has 0 and 1 alone, read as how many machines can be had, so never more than one; "
+        "set spot.means=launched if 1 says that some can be had, spot.means=preempted if it says that none can"
+    ]
+    assert notes([1, 0, 1], num_nodes=1) == notes([2, 0, 1]) == notes([1, 0, 1], means="launched") == []
 
 
 @pytest.mark.parametrize("available", [1.0, 1.5, 1.99])

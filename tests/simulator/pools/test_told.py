@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +42,44 @@ def test_the_table_of_a_run_tells_shares_of_the_cost(rich: Run) -> None:
     told = dict(rows(summary))
     share = {
         key: f"{summary[f'cost_{key}_usd'] / summary['cost_usd']:.1%}"
-        for key in ("startup", "warm", "overhead", "lost")
+        for key in ("busy", "idle", "startup", "warm", "overhead", "lost")
     }
     assert told["of it bought as"] == "spot 100.0%"
     assert told["of it for"] == (
-        f"start-up {share['startup']}, warm pool {share['warm']}, moves {share['overhead']}, lost work {share['lost']}"
+        f"busy {share['busy']}, idle {share['idle']}, start-up {share['startup']}, warm pool {share['warm']}"
     )
+    assert told["of busy for"] == f"moves {share['overhead']}, lost work {share['lost']}"
     assert told["energy of GPUs"] == f"{summary['energy_kwh']:,.3g} kWh"
-    lost = f"1 failed, {summary['num_nodes_reclaimed']} reclaimed"
-    assert re.fullmatch(lost + r"(, \d+ stock-outs)?", told["nodes"])
+    assert told["nodes"] == f"1 failed, {summary['num_nodes_reclaimed']} reclaimed"
 
 
 def test_what_there_is_none_of_is_not_told() -> None:
     told = dict(rows(summarise(still(jobs_of((0, 4, 10)), usd_per_node_h=3.6))))
-    assert not {"of it bought as", "of it for", "energy of GPUs", "nodes"} & told.keys()
+    whole = {"of it bought as", "of busy for", "energy of GPUs", "nodes", "orders that had to wait"}
+    assert not whole & told.keys()
+    assert told["of it for"].startswith("busy ")
+    free = dict(rows(summarise(still(jobs_of((0, 4, 10))))))
+    assert "of it for" not in free  # no cost is known
+
+
+def test_orders_that_waited_are_told_beside_their_attempts() -> None:
+    told = dict(rows({**summarise(still(jobs_of((0, 4, 10)))), "num_orders_waited": 12, "num_stockouts": 130}))
+    assert told["orders that had to wait"] == "12; attempts that found no machine: 130"
+    given_up = {"num_orders_waited": 3, "num_stockouts": 3, "num_nodes_stock_out": 2}
+    told = dict(rows({**summarise(still(jobs_of((0, 4, 10)))), **given_up}))
+    assert told["orders that had to wait"] == "3, 2 given up; attempts that found no machine: 3"
+
+
+def test_warm_nodes_that_cost_nothing_are_noted() -> None:
+    def notes(price: float, **warm: Any) -> list[str]:
+        run = still(jobs_of((0, 4, 10)), usd_per_node_h=price, warm=WarmPool(nodes=2, **warm))
+        return [note for note in summarise(run)["notes"] if "warm" in note]
+
+    assert notes(3.6) == [
+        "pool 'default': its warm machines (warm.nodes=2) cost nothing while they wait; "
+        "set cluster.warm.usd_per_node_h to what their disks cost, or to 0"
+    ]
+    assert notes(3.6, usd_per_node_h=0.0) == notes(3.6, usd_per_node_h=0.1) == notes(0.0) == []
 
 
 def test_the_figures_mark_what_starts_and_what_was_lost(rich: Run, tmp_path: Path) -> None:
@@ -96,3 +119,11 @@ def test_a_comparison_has_columns_for_spot_and_lost_work_where_there_is_some() -
     assert told.count("of it") == 2
     assert {"spot", "lost"} <= set(told.split())
     assert "of it" not in columns()
+
+
+def test_a_comparison_has_energy_where_it_is_known() -> None:
+    told = printed(compare([fake(seed=seed, energy_kwh=kwh) for seed, kwh in enumerate((10.0, 14.0))]))
+    assert {"energy", "kWh", "12.0"} <= set(told.split())
+    large = printed(compare([fake(energy_kwh=2.5e5), fake("srtf", energy_kwh=1e5)]))
+    assert {"energy", "MWh", "250", "100"} <= set(large.split())
+    assert "energy" not in printed(compare([fake(), fake("srtf")]))

@@ -102,7 +102,7 @@ def test_scaling_is_of_replicas_and_node_scaling_of_nodes() -> None:
     [
         # names
         ({"requests": {"name": "poison"}}, "requests=poison: unknown source of requests; did you mean poisson?"),
-        ({"requests": {**POISSON, "rate": 3}}, "requests.rate: unknown option; Known: duration_s, from_s, limit"),
+        ({"requests": {**POISSON, "rate": 3}}, "requests.rate: unknown option; known: duration_s, from_s, limit"),
         ({"requests": {**POISSON, "duration": 3}}, "requests.duration: unknown option; did you mean duration_s?"),
         ({"service": {"modl": "queue"}}, "service.modl: unknown option; did you mean model?"),
         (
