@@ -61,16 +61,21 @@ class FaultInjector:
             self._clock.until(at_s, lambda _: self._pools.fail(node))
 
     def _follow_market(self, name: str, market: Market) -> Generator[Any, Any, None]:
-        """Reclaims what can no longer be had, any of the nodes alike."""
-        rng = self._rngs["market", name]
+        """Reclaims what can no longer be had, any of the nodes alike, and tells policies what a node costs."""
+        rng, view, before = self._rngs["market", name], self._pools.views[name], math.nan
         while True:
             now_s = self._clock.now
+            if (price := market.price_at(now_s)) is not None:
+                view.usd_per_unit_h = price
+                self._clock.stir()
             mine = [node for node in self._pools.there(name) if not node.is_told]
             excess = len(mine) - market.available_at(now_s)
             if excess > 0:
                 taken = rng.permutation(len(mine))[: math.ceil(excess)]
                 self._pools.warn([mine[place] for place in taken.tolist()])
-            self._on_market()
+            if market.available_at(now_s) != before:
+                before = market.available_at(now_s)
+                self._on_market()
             next_s = market.next_change_s(now_s)
             if next_s == math.inf:
                 return

@@ -38,14 +38,22 @@ class Market:
 
     def available_at(self, time_s: float) -> float:
         """How many can be had, by all that hold one together."""
-        return self.available[self._stretch(time_s) % len(self.available)]
+        return self._at(self._stretch(time_s))[0]
+
+    def price_at(self, time_s: float) -> float | None:
+        """What a machine costs an hour; None: the pool's price."""
+        return self._at(self._stretch(time_s))[1]
 
     def next_change_s(self, time_s: float) -> float:
-        """When the next stretch begins in which another number can be had; inf: never."""
+        """When the next stretch begins in which another number can be had, or at another price; inf: never."""
         now, size = self._stretch(time_s), len(self.available)
-        here = self.available[now % size]
-        ahead = next((k for k in range(1, size + 1) if self.available[(now + k) % size] != here), None)
+        here = self._at(now)
+        ahead = next((k for k in range(1, size + 1) if self._at(now + k) != here), None)
         return math.inf if ahead is None else (now + ahead) * self.gap_s
+
+    def _at(self, stretch: int) -> tuple[float, float | None]:
+        place = stretch % len(self.available)
+        return self.available[place], self.usd_per_h[place] if self.usd_per_h else None
 
     def _stretch(self, time_s: float) -> int:
         """Which one a time lies in; that at which one begins is its own, however the quotient is rounded."""

@@ -56,7 +56,7 @@ def test_a_market_that_never_has_a_machine(tmp_path: Path, registers: str) -> No
     run = run_jobs(ONE, pools=[spec], scaling={"default": Wishes({0: 2})}, starve_after_s=2 * DAY_S)
     waiting(run)
     assert 2 * DAY_S <= run.facts["end_s"] <= 2 * DAY_S + 20
-    assert note(run, "pool 'default'") == (
+    assert note(run, "no machine had been found") == (
         "pool 'default': no machine had been found for 2 of the nodes ordered when the run ended "
         f"(spot.trace={spot.trace})"
     )

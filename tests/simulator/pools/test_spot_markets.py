@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from policies import ClusterView
+from policies.view import Target
 from simulator.metrics import summarise
 from simulator.pools import NodeStartup, Spot
 from simulator.pools.traces import FailureTrace, Market, read_failures, read_market
 from simulator.simulation import stream
-from tests.simulator.pools.small_pools import TRACES, fates, scaled, still, write_market
+from tests.simulator.pools.small_pools import TRACES, Wishes, fates, scaled, still, write_market
 from tests.simulator.small_runs import job, jobs_of, steps, times
 from workloads.errors import TraceError
 
@@ -27,7 +30,17 @@ MARKET = Market(100.0, (4, 4, 2, 0), (3.6, 7.2, 36.0, 0.0))
     [(0, 4, 200), (99, 4, 200), (100, 4, 200), (200, 2, 300), (300, 0, 400), (399.9, 0, 400), (400, 4, 600)],
 )
 def test_how_many_can_be_had_and_until_when(time_s: float, available: float, next_s: float) -> None:
-    assert MARKET.available_at(time_s) == available
+    market = Market(MARKET.gap_s, MARKET.available)
+    assert MARKET.available_at(time_s) == market.available_at(time_s) == available
+    assert market.next_change_s(time_s) == next_s
+    assert market.price_at(time_s) is None
+
+
+@pytest.mark.parametrize(
+    ("time_s", "price", "next_s"), [(0, 3.6, 100), (100, 7.2, 200), (399, 0.0, 400), (400, 3.6, 500)]
+)
+def test_at_what_price_and_until_when(time_s: float, price: float, next_s: float) -> None:
+    assert MARKET.price_at(time_s) == price
     assert MARKET.next_change_s(time_s) == next_s
 
 
@@ -69,6 +82,24 @@ def test_nodes_beyond_what_can_be_had_are_told_and_orders_find_none(tmp_path: Pa
     assert ends[0] == (0, 0, 0, 140, "reclaimed")
     assert ends[3][:3] == (100, 340, 350)  # 100, 160, 220 and 280: none
     assert summarise(run)["num_stockouts"] == 4
+
+
+@dataclass
+class Prices(Wishes):
+    """Notes what a node costs."""
+
+    def desired(self, target: Target, view: ClusterView) -> int:
+        self.seen.append((view.now_s, target.usd_per_unit_h))
+        return target.num_units
+
+
+def test_policies_see_what_the_market_asks(tmp_path: Path) -> None:
+    trace = write_market(tmp_path, [3, 3, 3, 3], prices=[2.0, 5.0, 5.0, 3.0])
+    prices = Prices({})
+    spot = {"purchase": "spot", "spot": Spot(trace=trace), "usd_per_node_h": 9.0}
+    scaled(jobs_of((0, 4, 450)), prices, **spot)
+    changes = [(now_s, usd) for i, (now_s, usd) in enumerate(prices.seen) if not i or usd != prices.seen[i - 1][1]]
+    assert changes == [(0, 2.0), (100, 5.0), (300, 3.0), (400, 2.0)]
 
 
 def test_a_market_starts_over_at_its_end(tmp_path: Path) -> None:
