@@ -9,6 +9,7 @@ its first tick from there on becomes a decision.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 
 from policies import METRICS
 from policies.loops import Loop, Loops
@@ -28,6 +29,7 @@ class Watch:
     def __init__(self, clock: Clock, cluster: Cluster, loops: Loops, monitor: Monitor, pools: list[str]) -> None:
         self._clock, self._cluster, self._loops, self._monitor = clock, cluster, loops, monitor
         self._place = {(pool, metric): (i, j) for i, pool in enumerate(pools) for j, metric in enumerate(METRICS)}
+        self._version: Hashable = None  # of jobs and nodes, when it last looked
         self._bands, self._checks = loops.bands, list[tuple[Loop, int, int, float, float]]()
         monitor.watch = self
         clock.on_pass, clock.pass_s = self._pass, 0.0
@@ -52,10 +54,13 @@ class Watch:
     def _stir(self) -> float:
         """Wakes those whose world has changed; returns when that brings a decision."""
         loops, due_s, cluster, from_s = self._loops, math.inf, self._cluster, self._clock._now
-        self._clock.is_stirred = False
+        version = cluster.version if loops.heed_jobs else None
+        if not self._clock.is_stirred and version == self._version:
+            return due_s
+        self._clock.is_stirred, self._version = False, version
         if cluster.last_decision_s == from_s:  # their tick of this moment is over
             from_s = math.nextafter(from_s, math.inf)
-        if loops.stir(cluster.view(), cluster.version if loops.heed_jobs else None, from_s):
+        if loops.stir(cluster.view(), version, from_s):
             due_s = loops.due_s
             self._cluster.decide_at(due_s)
         if loops.bands:

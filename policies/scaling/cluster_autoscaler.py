@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import ClassVar
 
@@ -31,12 +31,12 @@ from policies.scaling.ca_scale_up import (
 from policies.scaling.joint import a_pool
 from policies.scaling.options import bounded, bounds, require, require_bounds
 from policies.scaling.packing import (
+    Left,
     Pod,
     Room,
     Running,
     Waiting,
     coming,
-    first_fit,
     node_size,
     of_pool,
     rooms_of,
@@ -60,10 +60,14 @@ class _Seen:
 
     state: Hashable
     rooms: Sequence[Room]  # with what waits where it fits
-    left: Sequence[Pod]  # what fits nowhere
-    oldest_s: tuple[float, float]  # of that, since when the oldest waits, and the oldest with a GPU
+    left: Left  # what fits nowhere
     sizes: Mapping[str, NodeSize]
     unneeded: tuple[Collection[int], list[Room]] | None = None  # which could go before, and which can
+
+    @cached_property
+    def oldest_s(self) -> tuple[float, float]:
+        """Of what is left, since when the oldest waits, and the oldest with a GPU."""
+        return oldest(self.left.pods)
 
 
 @register("scaling", "cluster_autoscaler")
@@ -118,6 +122,7 @@ class ClusterAutoscaler:
     _waiting: Waiting = field(default_factory=Waiting, init=False, repr=False, compare=False)
     _leaving: list[int] = field(default_factory=list, init=False, repr=False, compare=False)  # nodes to remove now
     _running: Running = field(default_factory=Running, init=False, repr=False, compare=False)
+    _holds: Callable[[ClusterView], bool] | None = field(default=None, init=False, repr=False, compare=False)
     _seen: _Seen | None = field(default=None, init=False, repr=False, compare=False)
     _acts: bool = field(default=False, init=False, repr=False, compare=False)  # did so when last asked
 
@@ -145,16 +150,20 @@ class ClusterAutoscaler:
         now_s, why = view.now_s, view.explain
         self._leaving = []
         counts = {pool.name: pool.num_units - self._fail(now_s, pool, why) for pool in pools}
-        if not why and self._is_stuck(view, pools, counts):
+        self._holds = None if why else self._stuck(view, pools, counts)
+        if self._holds:
             self._seen, self._acts = None, False
             self._times.update(now_s, ())
             return counts
         seen = self._look(view, pools)
-        left = seen.left
-        waits = bool(left) and too_new(*seen.oldest_s, now_s, self.new_pod_s, self.new_gpu_pod_s)
-        if why:
-            self._say_demand(why, now_s, seen, waits)
-        option = self._grow(now_s, left, pools, counts, seen.sizes, why) if left and not waits else None
+        may_grow = any(bounds(pool, self.min_units, self.max_units)[1] > counts[pool.name] for pool in pools)
+        option = None
+        if why or may_grow:  # else nobody need look at all that is left
+            waits = self._waits(now_s, seen)
+            if why:
+                self._say_demand(why, now_s, seen, waits)
+            if seen.left.pods and not waits:
+                option = self._grow(now_s, seen.left.pods, pools, counts, seen.sizes, why)
         if option:
             name = option.group.name
             counts[name] += option.num_nodes
@@ -163,29 +172,37 @@ class ClusterAutoscaler:
             if why:
                 why.say("recommendation", of=name, count=counts[name], serves_pods=len(option.pods))
         elif self.scale_down:
-            self._shrink(now_s, seen, pools, counts, waits, why)
+            self._shrink(now_s, seen, pools, counts, why)
         elif why:
             why.say("note", text="scale_down=false: no nodes are taken away", holds=True)
         wanted = {pool.name: bounded(counts[pool.name], pool, self.min_units, self.max_units, why) for pool in pools}
         self._acts = any(wanted[pool.name] != pool.num_units for pool in pools)
         return wanted
 
-    def _is_stuck(self, view: ClusterView, pools: Sequence[PoolView], counts: Mapping[str, int]) -> bool:
-        """Whether nothing can be added, or is asked for, and nothing taken away: without packing anything."""
+    def _stuck(
+        self, view: ClusterView, pools: Sequence[PoolView], counts: Mapping[str, int]
+    ) -> Callable[[ClusterView], bool] | None:
+        """Whether nothing can be added, or is asked for, and nothing taken away, without packing anything: what that
+        hangs on of jobs and nodes; None: it isn't so."""
+        may_wait = True
         for pool in pools:
             fewest, most = bounds(pool, self.min_units, self.max_units)
             count = counts[pool.name]
-            if not fewest <= count <= most or count != pool.num_units or (count < most and view.pending.num):
-                return False
-        if not self.scale_down:
-            return True
+            if not fewest <= count <= most or count != pool.num_units:
+                return None
+            may_wait = may_wait and count == most
         least = min(pool.gpus_per_unit for pool in pools)  # with fewer free GPUs a node is used for more than that
-        little = math.ceil((1.0 - self.utilization_threshold - 1e-9) * least)
-        return not any(view.nodes.masks[little:])
+        little = math.ceil((1.0 - self.utilization_threshold - 1e-9) * least) if self.scale_down else None
+        holds = partial(_is_stuck, may_wait, little)
+        return holds if holds(view) else None
+
+    def _waits(self, now_s: float, seen: _Seen) -> bool:
+        """Whether it waits for one more loop, since what is left is all new."""
+        return bool(seen.left.pods) and too_new(*seen.oldest_s, now_s, self.new_pod_s, self.new_gpu_pod_s)
 
     def _say_demand(self, why: Reasons, now_s: float, seen: _Seen, waits: bool) -> None:
         """What fits nowhere, and whether it has waited for long enough."""
-        left, (oldest_s, with_gpu_s) = seen.left, seen.oldest_s
+        left, (oldest_s, with_gpu_s) = seen.left.pods, seen.oldest_s
         why.say("demand", unplaced=len(left), gpus=sum(pod.gpus for pod in left), holds=not left)
         if waits:
             is_gpu = with_gpu_s + self.new_gpu_pod_s > now_s
@@ -207,18 +224,16 @@ class ClusterAutoscaler:
             *(group.orders.oldest_s + self.max_provision_s for group in self._groups.values()),
             *(group.backoff.until_s for group in self._groups.values()),
         ]
-        holds = None
-        if not seen:
-            holds = partial(self._is_stuck, pools=pools, counts={pool.name: pool.num_units for pool in pools})
-        else:
+        if seen:
             if self.scale_down and not (seen.unneeded and seen.unneeded[0] == since_s.keys()):
                 return None
+            if seen.left.is_whole:
+                timers_s += [seen.oldest_s[0] + self.new_pod_s, seen.oldest_s[1] + self.new_gpu_pod_s]
             timers_s += [
-                *(seen.oldest_s[0] + self.new_pod_s, seen.oldest_s[1] + self.new_gpu_pod_s),
                 *(self._added_s + self.delay_after_add_s, self._deleted_s + self.delay_after_delete_s),
                 *(each + self.unneeded_s for each in since_s.values()),
             ]
-        return Quiet(next_of(timers_s, view.now_s), by_jobs=True, holds=holds)
+        return Quiet(next_of(timers_s, view.now_s), by_jobs=True, holds=self._holds)
 
     def slept(self, last_tick_s: float) -> None:
         """What it remembers does not depend on how often it was asked."""
@@ -231,8 +246,8 @@ class ClusterAutoscaler:
             largest = max(sizes.values(), key=lambda size: size.num_gpus)
             rooms = rooms_of(view, sizes, self._running)
             upcoming = [room for pool in pools for room in coming(pool, sizes[pool.name], self.waits_for_gpus)]
-            left = first_fit(chain.from_iterable(self._waiting.gangs(view, largest)), rooms + upcoming)
-            self._seen = _Seen(state, rooms, left, oldest(left), sizes)
+            left = Left(chain.from_iterable(self._waiting.gangs(view, largest)), rooms + upcoming)
+            self._seen = _Seen(state, rooms, left, sizes)
         return self._seen
 
     def _fail(self, now_s: float, pool: PoolView, why: Reasons | None) -> int:
@@ -282,9 +297,8 @@ class ClusterAutoscaler:
         return option
 
     def _shrink(
-        self, now_s: float, seen: _Seen, pools: Sequence[PoolView], counts: dict[str, int], waits: bool,
-        why: Reasons | None,
-    ) -> None:  # fmt: skip
+        self, now_s: float, seen: _Seen, pools: Sequence[PoolView], counts: dict[str, int], why: Reasons | None
+    ) -> None:
         """Takes off the nodes that may go; none while the loop waits for more of what is new."""
         before = self._times.since_s.keys()
         if seen.unneeded is None or seen.unneeded[0] != before:
@@ -293,10 +307,13 @@ class ClusterAutoscaler:
         self._times.update(now_s, found)
         if why:
             self._say_unneeded(why, now_s, found, pools)
+        if not found:
+            return
+        waits = self._waits(now_s, seen)
         if waits or in_cooldown(
             now_s, self._added_s, self._deleted_s, self.delay_after_add_s, self.delay_after_delete_s
         ):
-            if why and not waits and found:
+            if why and not waits:
                 rested_s = max(self._added_s + self.delay_after_add_s, self._deleted_s + self.delay_after_delete_s)
                 why.say("cool_down", direction="in", left_s=rested_s - now_s, holds=True)
             return
@@ -331,3 +348,8 @@ class ClusterAutoscaler:
             since_s = min((self._times.since_s[index] for index in mine), default=now_s)
             facts = {"nodes": len(mine), "have_s": now_s - since_s, "need_s": self.unneeded_s}
             why.say("idle", of=pool.name, **facts, holds=long.isdisjoint(mine))
+
+
+def _is_stuck(may_wait: bool, little: int | None, view: ClusterView) -> bool:
+    """Nothing waits, unless it may, and no open node has `little` free GPUs or more."""
+    return (may_wait or not view.pending.num) and not (little is not None and any(view.nodes.masks[little:]))

@@ -7,7 +7,7 @@ job says it is; where placement is pooled nobody knows, and it is taken to fill 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from policies.job import Job, Placement
@@ -81,22 +81,50 @@ class Waiting:
         self._size: NodeSize | None = None
         self._gangs: dict[int, list[Pod]] = {}  # by job
 
-    def gangs(self, view: ClusterView, size: NodeSize) -> list[list[Pod]]:
-        """Cut into pods of at most a node of this size."""
-        known = self._gangs if size == self._size else {}
-        self._size, self._gangs = size, {}
+    def gangs(self, view: ClusterView, size: NodeSize) -> Iterator[list[Pod]]:
+        """Cut into pods of at most a node of this size; as far as one looks, while none comes or goes."""
+        if size != self._size or len(self._gangs) > 2 * len(view.pending) + 64:
+            self._size, self._gangs = size, {}
+        known = self._gangs
         for job in view.pending:
             gang = known.get(job.seq)
             if gang is None or gang[0].since_s != job.since_s:  # it has run in between
-                gang = pods_of(job, size)
-            self._gangs[job.seq] = gang
-        return list(self._gangs.values())
+                gang = known[job.seq] = pods_of(job, size)
+            yield gang
 
 
 def first_fit(pods: Iterable[Pod], rooms: Sequence[Room]) -> list[Pod]:
     """Puts each pod into the first room that has space; returns those that found none."""
     fitter = Fitter(rooms)
     return [pod for pod in pods if pod.gpus >= fitter.no_space_for or not fitter.place(pod)]
+
+
+class Left:
+    """The pods that found no room, as `first_fit` finds them: those behind the one that fills the rooms unseen, until
+    somebody looks, for which nothing may have changed."""
+
+    def __init__(self, pods: Iterable[Pod], rooms: Sequence[Room]) -> None:
+        self._pods, self._rest = list[Pod](), iter(pods)
+        self.is_whole = False
+        fitter = Fitter(rooms)
+        for pod in self._rest:
+            if not fitter.place(pod):
+                self._pods.append(pod)
+                if fitter.no_space_for <= 1:  # there is no pod without a GPU
+                    return
+        self.is_whole = True
+
+    def __deepcopy__(self, memo: object) -> Left:
+        copy = Left((), ())
+        copy._pods = list(self.pods)
+        return copy
+
+    @property
+    def pods(self) -> list[Pod]:
+        if not self.is_whole:
+            self._pods += self._rest
+            self.is_whole = True
+        return self._pods
 
 
 class Fitter:

@@ -101,7 +101,7 @@ class RayAutoscaler:
         most = bounds(pool, self.min_units, self.max_units)[1]
         rooms = rooms_of(view, {pool.name}, self._running)
         idle = {room.index for room in rooms if not room.pods}
-        gangs = demands(self._waiting.gangs(view, size))
+        gangs = demands(list(self._waiting.gangs(view, size)))
         missing = missing_nodes(gangs, rooms + coming(pool, size), Room.empty(size), max(most - pool.num_units, 0))
         return idle, {room.index for room in rooms if not room.pods}, missing
 
