@@ -82,6 +82,14 @@ class SleepyPolicy(QuietPolicy, Protocol):
 
 
 @runtime_checkable
+class ShortSightedPolicy(ScalingPolicy, Protocol):
+    """A scaling policy that goes by no sample older than so: where monitoring is later it does nothing."""
+
+    @property
+    def sees_back_s(self) -> float: ...
+
+
+@runtime_checkable
 class ClairvoyantPolicy(ScalingPolicy, Protocol):
     """A scaling policy that may have to be told the future, before it is first asked."""
 

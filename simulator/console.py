@@ -147,7 +147,7 @@ def _cluster_rows(summary: Mapping[str, Any]) -> Rows:
     told = [
         ("GPUs held", _percent(summary["gpu_allocation_frac"])),
         ("GPU utilisation", _percent(summary["gpu_utilisation_frac"])),
-        ("cost", "–" if summary["cost_usd"] is None else f"${summary['cost_usd']:,.2f}"),
+        ("cost", _total(summary["cost_usd"])),
         *_split_rows(summary),
         ("preemptions, rescales", f"{summary['num_preemptions']:,}, {summary['num_rescales']:,}"),
         ("decisions", f"{summary['num_decisions']:,}"),
@@ -170,7 +170,8 @@ def _split_rows(summary: Mapping[str, Any]) -> Rows:
         if frac:
             told.append((what, ", ".join(f"{part} {_percent(of)}" for part, of in frac.items())))
     if summary.get("energy_kwh"):
-        told.append(("energy of GPUs", f"{summary['energy_kwh']:,.3g} kWh"))
+        kwh = summary["energy_kwh"]
+        told.append(("energy of GPUs", f"{kwh:,.0f} kWh" if kwh >= 100 else f"{kwh:.3g} kWh"))
     lost = {part: summary.get(key) or 0 for part, key in _LOST_NODES.items()}
     if any(lost.values()):
         told.append(("nodes", ", ".join(f"{count:,} {part}" for part, count in lost.items() if count)))
@@ -242,10 +243,16 @@ def _attained(of: Mapping[str, Any]) -> str:
     return told
 
 
+def _total(cost_usd: float | None) -> str:
+    if not cost_usd:
+        return "–" if cost_usd is None else "– (no price: set cluster.usd_per_node_h, or cluster.instance)"
+    return f"${cost_usd:,.2f}"
+
+
 def _cost(of: Mapping[str, Any]) -> str:
     per_1k = of["cost_per_1k_requests_usd"]
     if not of["cost_usd"]:
-        return "– (no price: set cluster.usd_per_node_h, or cluster.instance)"
+        return _total(of["cost_usd"])
     return f"${of['cost_usd']:,.2f}" + ("" if per_1k is None else f", ${per_1k:,.4f} a thousand requests")
 
 

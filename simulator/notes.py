@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from policies import Job
+from policies.protocols import ShortSightedPolicy
 from simulator.scenario import Scenario
 
 
@@ -18,7 +19,7 @@ def of_setup(scenario: Scenario, rejected: np.ndarray) -> list[str]:
         rejected: rows of jobs that can never run.
     """
     told = [of_rejected(scenario, rejected)] if rejected.size else []
-    odd = (_of_unscalable, _of_too_many, _of_safe_spot, _of_one_machine, _of_free_warm)
+    odd = (_of_unscalable, _of_too_many, _of_safe_spot, _of_one_machine, _of_free_warm, _of_blind)
     return told + [note for each in odd for note in each(scenario)]
 
 
@@ -51,6 +52,24 @@ def of_waiting(
     ]
     if starving or waiting:
         told += [_of_stockout(scenario, name, count) for name, count in orders.items() if count]
+    return told
+
+
+def _of_blind(scenario: Scenario) -> list[str]:
+    """Scaling policies whose samples come too late for them."""
+    told, monitor = [], scenario.monitor
+    sampled_s = {plan.spec.name: plan.spec.sample_s for plan in scenario.services}
+    for name, policy in scenario.scaling.items():
+        back_s = policy.sees_back_s if isinstance(policy, ShortSightedPolicy) else math.inf
+        interval_s = sampled_s.get(name, monitor.interval_s)
+        if monitor.perfect or monitor.delay_s + interval_s <= back_s or not monitor.delay_s:
+            continue
+        often = "never sees any" if monitor.delay_s >= back_s else "often sees none"
+        told.append(
+            f"scaling of {name!r} goes by samples of the last {back_s:g} s, and they come {monitor.delay_s:g} s late "
+            f"(monitor.delay_s), one every {interval_s:g} s: it {often}, and changes nothing; give it {monitor.delay_s + interval_s:g} s or "
+            "more (its window_s, late_s, look_back_s or stale_s)"
+        )
     return told
 
 
@@ -101,7 +120,10 @@ def _of_unscalable(scenario: Scenario) -> list[str]:
         **{plan.spec.name: (plan.spec.fewest, plan.spec.most, "service.{}_replicas") for plan in scenario.services},
     }
     told = []
+    committed = {pool.name for pool in scenario.pools if pool.is_committed}
     for name, policy in scenario.scaling.items():
+        if name in committed:
+            continue  # of one size by its nature
         fewest, most, option = bounds[name]
         if policy.period_s < math.inf and fewest == most:
             kind, units = ("pool", "nodes") if "nodes" in option else ("service", "replicas")

@@ -132,6 +132,10 @@ class KubernetesHpa:
         """Whether a metric is the pods' own."""
         return not all(spec.is_outside for spec in self.metrics)
 
+    @property
+    def sees_back_s(self) -> float:
+        return self.stale_s
+
     def desired(self, target: Target, view: ClusterView) -> int:
         current, now_s, why = target.num_units, view.now_s, view.explain
         fewest, most = bounds(target, self.min_units, self.max_units)

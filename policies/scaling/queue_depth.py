@@ -50,6 +50,10 @@ class QueueDepth:
         require_bounds("queue_depth", self.min_units, self.max_units)
         self._wanted = Recent(self.delay_in_s)
 
+    @property
+    def sees_back_s(self) -> float:
+        return self.window_s
+
     def desired(self, target: Target, view: ClusterView) -> int:
         why = view.explain
         waiting = view.metrics.mean(target.name, self.metric, view.now_s - self.window_s)

@@ -73,6 +73,10 @@ class RayServe:
             {"max_units": (most, most is None or most >= max(self.min_units, 1), "must be min_units, or 1, or more")},
         )
 
+    @property
+    def sees_back_s(self) -> float:
+        return self.look_back_s
+
     def desired(self, target: Target, view: ClusterView) -> int:
         running, current, why = target.num_ready, target.num_units, view.explain
         total = view.metrics.mean(target.name, self.metric, view.now_s - self.look_back_s)

@@ -76,6 +76,10 @@ class SkyServe:
         require("skyserve", rules)
         require_bounds("skyserve", self.min_units, self.max_units)
 
+    @property
+    def sees_back_s(self) -> float:
+        return self.window_s
+
     def desired(self, target: Target, view: ClusterView) -> int:
         why, measured = view.explain, self.service or target.name
         rate = view.metrics.mean(measured, self.metric, view.now_s - self.window_s)

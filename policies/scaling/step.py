@@ -119,6 +119,10 @@ class Step:
         require_points("step", self.points_out, self.points_in, self.point_s, self.late_s)
         require_bounds("step", self.min_units, self.max_units)
 
+    @property
+    def sees_back_s(self) -> float:
+        return self.late_s + self.point_s
+
     def desired(self, target: Target, view: ClusterView) -> int:
         now_s, count, why = view.now_s, target.num_units, view.explain
         num = max(self.points_out, self.points_in)

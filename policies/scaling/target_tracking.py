@@ -99,6 +99,10 @@ class TargetTracking:
         require_points("target_tracking", self.points_out, self.points_in, self.point_s, self.late_s)
         require_bounds("target_tracking", self.min_units, self.max_units)
 
+    @property
+    def sees_back_s(self) -> float:
+        return self.late_s + self.point_s
+
     def desired(self, target: Target, view: ClusterView) -> int:
         now_s, count, why = view.now_s, target.num_units, view.explain
         wishes = [self._wish(target, view, metric, goal) for metric, goal in self._goals(target).items()]

@@ -68,7 +68,11 @@ class PoolSpec:
         rules = {
             "num_nodes": (self.num_nodes >= (self.max_nodes is None), "must be 1 or more, or 0 with a max_nodes"),
             "min_nodes": (0 <= self.fewest <= self.num_nodes, f"must lie in 0..num_nodes={self.num_nodes}"),
-            "max_nodes": (self.most >= self.num_nodes, f"must be at least num_nodes={self.num_nodes}"),
+            "max_nodes": (
+                self.most >= self.num_nodes,
+                f"must be at least num_nodes={self.num_nodes}"
+                + (f", and at least min_nodes={self.fewest}" if self.most < self.fewest else ""),
+            ),
             "gpus_per_node": (self.gpus_per_node >= 1, "must be 1 or more"),
             "cpus_per_node": (self.cpus_per_node > 0, "must be more than 0"),
             "memory_gib_per_node": (self.memory_gib_per_node > 0, "must be more than 0"),

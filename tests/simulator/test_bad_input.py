@@ -249,6 +249,10 @@ def test_scenarios_that_can_not_be(setting: dict[str, Any], message: str) -> Non
             lambda: PoolSpec(num_nodes=2, max_nodes=1),
             r"cluster.max_nodes=1 \(pool 'default'\): must be at least num_nodes",
         ),
+        (
+            lambda: PoolSpec(num_nodes=8, min_nodes=5, max_nodes=3),
+            r"cluster.max_nodes=3 \(pool 'default'\): must be at least num_nodes=8, and at least min_nodes=5",
+        ),
         (lambda: PoolSpec(gpus_per_node=0), "cluster.gpus_per_node=0"),
         (lambda: PoolSpec(provision_s=math.nan), "cluster.provision_s=nan"),
     ],

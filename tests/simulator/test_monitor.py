@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import jobs_of, run_jobs
 
-from policies import METRICS, ClusterView, MetricsView, Target
+from policies import METRICS, ClusterView, MetricsView, PolicyError, Target, registry
 from simulator.errors import ConfigError
 from simulator.monitor import MonitorOptions
 from simulator.pools import PoolSpec
@@ -233,3 +234,39 @@ def test_sampling_alone_does_not_go_on_for_ever(delay_s: float) -> None:
     ends_s = [run_jobs(jobs, pools=[pool], monitor=each).facts["end_s"] for each in (MonitorOptions(), options)]
     assert ends_s[0] == 100.0
     assert 100.0 <= ends_s[1] <= 110.0 + delay_s
+
+
+# ---- policies that look back less far than samples are late
+@pytest.mark.parametrize(
+    ("name", "options", "delay_s", "told"),
+    [
+        ("queue_depth", {}, 0.0, None),
+        (
+            "queue_depth",
+            {},
+            30.0,
+            "of the last 60 s, and they come 30 s late .* it often sees none, and changes nothing; give it 90 s",
+        ),
+        ("queue_depth", {}, 60.0, "it never sees any, and changes nothing; give it 120 s or more"),
+        ("queue_depth", {"window_s": 120.0}, 60.0, None),
+        ("target_tracking", {}, 180.0, None),
+        ("target_tracking", {}, 300.0, "of the last 240 s, .* never sees any"),
+        ("threshold", {}, 300.0, None),
+    ],
+)
+def test_a_policy_that_is_blind_is_noted(name: str, options: dict[str, Any], delay_s: float, told: str | None) -> None:
+    pool = PoolSpec(num_nodes=1, min_nodes=1, max_nodes=4, gpus_per_node=8)
+    scaling = {"default": registry.create("scaling", name, **options)}
+    jobs = jobs_of(*((0.0, 8, 1000.0) for _ in range(8)))
+    run = run_jobs(jobs, pools=[pool], scaling=scaling, monitor=MonitorOptions(delay_s=delay_s))
+    blind = [note for note in run.facts["notes"] if "goes by samples" in note]
+    assert len(blind) == (told is not None)
+    if told is not None:
+        assert re.search(told, blind[0])
+        assert len(run.nodes) == 1
+
+
+def test_a_metric_of_services_is_none_of_a_pool() -> None:
+    scaling = {"default": registry.create("scaling", "threshold", metric="ttft_p99_s")}
+    with pytest.raises(PolicyError, match="'ttft_p99_s' is not measured of 'default': it is one of inference services"):
+        run_jobs(jobs_of((0.0, 1, 100.0)), scaling=scaling)
