@@ -64,11 +64,12 @@ def _of_blind(scenario: Scenario) -> list[str]:
         interval_s = sampled_s.get(name, monitor.interval_s)
         if monitor.perfect or monitor.delay_s + interval_s <= back_s or not monitor.delay_s:
             continue
+        need_s = monitor.delay_s + interval_s
         often = "never sees any" if monitor.delay_s >= back_s else "often sees none"
         told.append(
             f"scaling of {name!r} goes by samples of the last {back_s:g} s, and they come {monitor.delay_s:g} s late "
-            f"(monitor.delay_s), one every {interval_s:g} s: it {often}, and changes nothing; give it {monitor.delay_s + interval_s:g} s or "
-            "more (its window_s, late_s, look_back_s or stale_s)"
+            f"(monitor.delay_s), one every {interval_s:g} s: it {often}, and changes nothing; give it {need_s:g} s "
+            "or more (its window_s, late_s, look_back_s or stale_s)"
         )
     return told
 
