@@ -18,6 +18,7 @@ from simulator.manifests.choice import expanded
 from simulator.manifests.scaled import described
 from workloads import WorkloadError
 
+ROOT = Path(__file__).parents[3]
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -305,6 +306,14 @@ def changed_hpa(metric: str, low: int) -> dict[str, Any]:
         {"type": "Resource", "resource": {"name": "nvidia.com/gpu" if "gpu" in metric else metric, "target": target}}
     ]
     return {**HPA, "spec": {**HPA["spec"], "minReplicas": low, "metrics": metrics}}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("page", ["docs/manifests.md", "conf/scaling/kubernetes.yaml"])
+def test_the_commands_that_are_written_leave_the_pool_to_the_service(page):
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    commands = [line for line in lines if "scaling.manifest=" in line and "requests=" in line]
+    assert commands
+    assert all("workload=none" in line for line in commands)
 
 
 @pytest.mark.parametrize(
