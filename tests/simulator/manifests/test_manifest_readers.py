@@ -7,15 +7,17 @@ import json
 import math
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from policies.metrics_view import METRICS, SERVICE_METRICS
 from simulator.errors import ConfigError
 from simulator.manifests.deployment import read_deployment
-from simulator.manifests.metrics import MetricNames
+from simulator.manifests.metrics import KNOWN, MetricNames
 from simulator.manifests.scaling import read_policies
 from workloads import WorkloadError
 from workloads.manifests.documents import Document
@@ -520,6 +522,14 @@ def test_lines_of_later_documents_and_of_lists(read):
 def test_json_has_no_lines(read):
     with pytest.raises(WorkloadError, match=r"a\.json: document 1: Foo: unsupported field"):
         read(changed(TRACKING, "Foo", 1), name="a.json")
+
+
+def test_the_docs_have_every_name_of_a_metric_that_is_known():
+    told = (Path(__file__).parents[3] / "docs/manifests.md").read_text(encoding="utf-8")
+    for name, (ours, _) in KNOWN.items():
+        if name not in (*METRICS, *SERVICE_METRICS):
+            (line,) = [each for each in told.splitlines() if each.startswith("|") and f"`{name}`" in each]
+            assert line.endswith(f"| `{ours}` |")
 
 
 def test_names_of_metrics_that_lead_nowhere(read):
