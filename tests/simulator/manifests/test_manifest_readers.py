@@ -270,6 +270,14 @@ def test_a_node_pool(read):
     assert read(NODE_POOL.replace("5m", "Never"))[0].options["consolidate_after_s"] == math.inf
 
 
+@pytest.mark.parametrize("expiry", ["", "expireAfter: 720h", "expireAfter: 720h0m0s"])
+def test_the_expiry_that_a_node_pool_has_by_default_is_noted(read, expiry):
+    (found,) = read(NODE_POOL.replace("expireAfter: Never", expiry))
+    assert found.notes[-1] == (
+        "spec.template.spec.expireAfter: by default nodes expire after 720h, which isn't simulated"
+    )
+
+
 FLAG_OPTIONS = {
     "min_units": 1,
     "max_units": 10,
@@ -415,7 +423,11 @@ def pool(path, value):
         ),
         (pool("spec/limits/cpu", "1000"), r"spec\.limits\.cpu=1000: unsupported field: what a node has"),
         (pool("spec/replicas", 3), r"spec\.replicas=3: unsupported field: of a fixed number of nodes"),
-        (pool("spec/template/spec/expireAfter", "720h"), "expireAfter=720h: unsupported value: must be Never"),
+        (
+            pool("spec/template/spec/expireAfter", "24h"),
+            "expireAfter=24h: unsupported value: must be Never, or 720h, the default: nodes don't expire here",
+        ),
+        (pool("spec/template/spec/expireAfter", "never"), "expireAfter=never: never is no duration"),
         (pool("spec/disruption/consolidateAfter", "5"), r"disruption\.consolidateAfter=5: 5 is no duration"),
         (
             pool("spec/disruption/budgets/0/nodes", "5"),
