@@ -389,6 +389,11 @@ def pool(path, value):
             r"metric\.name: 'http_requests' is not measured here; say what stands for it: "
             r"scaling\.metrics\.http_requests=METRIC, one of request_rate_per_s",
         ),
+        (
+            hpa("spec/behavior/scaleUp/policy", []),
+            r"scaleUp\.policy: unsupported field; did you mean policies( or \w+)*\? "
+            r"Known: policies, selectPolicy, stabilizationWindowSeconds, tolerance$",
+        ),
         (hpa("spec/metrics/1/resource/name", "cpu"), r"spec\.metrics\[1\]\.resource\.name: 'cpu' is not measured here"),
         (hpa("spec/metrics", None), r"spec\.metrics: 'cpu' \(at 80%, where none are given\) is not"),
         (hpa("spec/metrics/0/pods/target/type", "Value"), r"target\.type=Value: must be one of AverageValue"),
