@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from simulator.manifests import deployment
+from simulator.manifests.beside import deployment_beside
 from simulator.manifests.choice import Chosen
-from simulator.manifests.cluster_autoscaler import flags_of
 from simulator.manifests.metrics import MetricNames
 from simulator.manifests.scaling import OF_NODES, Found
-from workloads.manifests import ManifestError, load_documents
+from workloads.manifests import ManifestError
 
 REQUESTS = "web_days"  # stands for the load of a service, which no manifest says
 
@@ -62,13 +63,10 @@ def command(
 def command_of(one: Chosen) -> str:
     """The same of a policy of replicas that was chosen, with the Deployment that it scales if that is in its file."""
     path, choice = one.choice.manifest, one.choice
-    services = []
-    for document in load_documents(path):
-        if document.kind == deployment.KIND and document.name == one.found.target_name and flags_of(document) is None:
-            try:
-                services.append(deployment.read_deployment(document.fields()))
-            except ManifestError:  # a run doesn't need it; `show` tells what is wrong
-                continue
+    services, document = [], deployment_beside(one)
+    if document is not None:
+        with suppress(ManifestError):  # a run doesn't need it; `show` tells what is wrong
+            services.append(deployment.read_deployment(document.fields()))
     found = replace(one.found, options={**one.found.options, **choice.options})
     return command(path, [found], services, 0, choice.metrics, choice.options, is_alone=one.is_alone)
 

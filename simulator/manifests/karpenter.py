@@ -11,10 +11,11 @@ from simulator.errors import ConfigError
 from simulator.manifests.metrics import MetricNames
 from simulator.manifests.written import Written, unsaid
 from workloads.manifests import Fields
-from workloads.manifests.quantities import format_seconds
+from workloads.manifests.quantities import format_seconds, parse_seconds
 
 KIND, API_VERSION, POLICY = "NodePool", "karpenter.sh/v1", "karpenter"
 NEVER = "Never"
+EXPIRY = "720h"  # of a node, by default
 _ELSEWHERE = {"batch_idle_s": "Karpenter's BATCH_IDLE_DURATION", "batch_max_s": "Karpenter's BATCH_MAX_DURATION"}
 _NODES = re.compile(r"(100|\d{1,2})%|\d+")
 
@@ -55,9 +56,13 @@ def _template(template: Fields) -> None:
         spec.ignore("nodeClassRef")
         spec.note("the nodes of a pool are those of cluster.instance", "requirements")
         spec.note("there are no taints here", "taints", "startupTaints")
-        if not spec.has("expireAfter"):
-            spec.notes.append(f"{spec.path('expireAfter')}: by default nodes expire after 720h, which isn't simulated")
-        spec.only("expireAfter", NEVER, "nodes don't expire here")
+        if spec.take("expireAfter", EXPIRY) != NEVER:
+            if spec.seconds("expireAfter", parse_seconds(EXPIRY)) != parse_seconds(EXPIRY):
+                why = "nodes don't expire here"
+                raise spec.error("expireAfter", f"unsupported value: must be {NEVER}, or {EXPIRY}, the default: {why}")
+            spec.notes.append(
+                f"{spec.path('expireAfter')}: by default nodes expire after {EXPIRY}, which isn't simulated"
+            )
         spec.refuse("terminationGracePeriod", "a node drains until its jobs are over")
 
 

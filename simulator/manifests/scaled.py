@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.manifests import aws
+from simulator.manifests.beside import not_taken
 from simulator.manifests.choice import Chosen, expanded
 from simulator.manifests.command import command_of
 from simulator.manifests.scaling import OF_NODES
@@ -73,16 +74,19 @@ def described(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return whole, []
     all_scaled = list(_all_scaled(whole, choices))
     told = _of_nodes(all_scaled, serves=_serves(whole))
+    beside: list[str] = []
     changed: dict[tuple[str, ...], dict[str, Any]] = {}
     for each in all_scaled:
         changed[each.at], notes = _bounded(each)
         told += notes
+        if each.by and each.kind is _SERVICE:
+            beside += not_taken(each.by, each.at, {**each.options, **changed[each.at]})
     inherit = any(changes for at, changes in changed.items() if at[0] == "service")
     for each in all_scaled:
         kept = each.sizes if inherit and each.at[0] == "services" else {}  # not what became of `service`
         _put(whole, each.at, {**kept, **changed[each.at]})
-    read = {(one.found.place, note): None for one in choices.values() for note in one.found.notes}
-    return whole, [*told, *(f"{place}: {note}" for place, note in read)]
+    read = [f"{one.found.place}: {note}" for one in choices.values() for note in one.found.notes]
+    return whole, [*told, *dict.fromkeys((*beside, *read))]
 
 
 def _serves(settings: Mapping[str, Any]) -> bool:

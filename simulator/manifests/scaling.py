@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,23 @@ def read_policies(path: str | Path, names: MetricNames) -> list[Found]:
         ManifestError: a document of an unknown kind, or one that can't be read; see there.
         ConfigError: names of metrics that no document has.
     """
-    found = [each for document in load_documents(path) for each in policies_of(document, names)]
+    documents = load_documents(path)
+    services = [document.name for document in documents if is_service(document)]
+    found = [each for document in documents for each in policies_of(document, names, services)]
     names.check_used(str(path))
     return found
 
 
-def policies_of(document: Document, names: MetricNames) -> Iterator[Found]:
+def is_service(document: Document) -> bool:
+    """Whether it is a Deployment, and not that of the cluster-autoscaler."""
+    return document.kind == deployment.KIND and cluster_autoscaler.flags_of(document) is None
+
+
+def policies_of(document: Document, names: MetricNames, services: Collection[str] = ()) -> Iterator[Found]:
     """The scaling policies of a document; of a Deployment, a job or what stands beside them none.
+
+    Args:
+        services: the names of the Deployments of its file; a target that should be one of them, and isn't, is noted.
 
     Raises:
         ManifestError: an unknown kind, or what can't be read.
@@ -79,7 +89,12 @@ def policies_of(document: Document, names: MetricNames) -> Iterator[Found]:
             registry.create("scaling", policy, **options)
         except PolicyError as error:
             raise ManifestError(f"{document.where()}: {error}") from None
-        yield Found(document.place, kind, name, policy, options, document.notes, _target(document, kind, name))
+        target = _target(document, kind, name)
+        target_kind, _, target_name = target.rpartition(" ")
+        if services and target_kind == deployment.KIND and target_name not in services:
+            why = f"no such Deployment in the file{nearest(target_name, services)}"
+            document.notes.append(f"spec.scaleTargetRef.name={target_name}: {why}")
+        yield Found(document.place, kind, name, policy, options, document.notes, target)
 
 
 def _target(document: Document, kind: str, name: str) -> str:

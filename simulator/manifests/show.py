@@ -8,10 +8,9 @@ from typing import Any
 import yaml
 
 from simulator.manifests import deployment
-from simulator.manifests.cluster_autoscaler import flags_of
 from simulator.manifests.command import REQUESTS, command
 from simulator.manifests.metrics import MetricNames
-from simulator.manifests.scaling import OF_NODES, Found, policies_of
+from simulator.manifests.scaling import OF_NODES, Found, is_service, policies_of
 from workloads.manifests import load_documents
 from workloads.readers.kubeflow import KINDS, read_job
 
@@ -27,15 +26,17 @@ def shown(path: str, names: MetricNames) -> str:
     services: list[dict[str, Any]] = []
     found: list[Found] = []
     num_jobs = 0
-    for document in load_documents(path):
-        policies = list(policies_of(document, names))
+    documents = load_documents(path)
+    in_file = [document.name for document in documents if is_service(document)]
+    for document in documents:
+        policies = list(policies_of(document, names, in_file))
         found += policies
         for each in policies:
             lines += [
                 f"{each.place}: {' '.join(filter(None, (each.kind, each.name)))}: scaling={each.policy}",
                 *_indented(each.options),
             ]
-        if document.kind == deployment.KIND and flags_of(document) is None:
+        if is_service(document):
             services.append(deployment.read_deployment(document.fields()))
             lines += [f"{document.place}: {document.kind} {document.name}: a service", *_indented(services[-1])]
         elif document.kind in KINDS:

@@ -54,7 +54,7 @@ class Fields:
         """Refuses what is left over."""
         for key in self.content:
             if key not in self._known:
-                hint = nearest(str(key), self._known) if self._known else ""
+                hint = nearest(str(key), dict.fromkeys(self._known)) if self._known else ""
                 raise ManifestError(f"{self.where(key)}: {self.path(str(key))}: unsupported field{hint}")
 
     def path(self, key: str) -> str:

@@ -15,8 +15,10 @@ from simulator.config import make_policy
 from simulator.errors import ConfigError
 from simulator.manifests.__main__ import main
 from simulator.manifests.choice import expanded
+from simulator.manifests.scaled import described
 from workloads import WorkloadError
 
+ROOT = Path(__file__).parents[3]
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -224,12 +226,94 @@ def test_what_a_metric_stands_for_is_told_by_the_run(manifest, tmp_path, capsys)
     ]
 
 
+def asking(gpus: int, replicas: int, **spec: Any) -> dict[str, Any]:
+    """The Deployment, of so many GPUs a replica and nothing else."""
+    container = {"name": "a", "readinessProbe": {}, "resources": {"limits": {"nvidia.com/gpu": gpus}}}
+    template = {"spec": {"terminationGracePeriodSeconds": 60, "containers": [container], **spec}}
+    return {**DEPLOYMENT, "spec": {"replicas": replicas, "template": template}}
+
+
+def test_what_the_deployment_says_and_the_service_does_not_is_told_by_the_run(manifest, tmp_path, capsys):
+    path = manifest(asking(gpus=4, replicas=5), changed_hpa(metric="gpu_utilisation_frac", low=1))
+    given = ["workload=none", "requests=poisson", "scaling=kubernetes", f"scaling.manifest={path}"]
+    _, notes = ran(tmp_path / "run", capsys, *given, "service.drain_timeout_s=60")
+    set_words = ["service.gpus_per_replica=4", "service.replicas=5", "service.name=chat"]
+    probe = f"{path}: document 1: spec.template.spec.containers[0].readinessProbe: "
+    assert notes == [
+        f"{path}: Deployment chat asks for 4 GPUs a replica, 5 replicas, the name chat: the run's service has "
+        f"1, 1, service: set {' '.join(set_words)}",
+        f"{probe}when a replica is ready is up to service.startup",
+    ]
+    _, notes = ran(tmp_path / "mended", capsys, *given, "service.drain_timeout_s=60", *set_words)
+    assert [note.startswith(probe) for note in notes] == [True]
+
+
+@pytest.mark.parametrize(
+    ("service", "document", "notes"),
+    [
+        ({"name": "chat", "drain_timeout_s": 60.0, "max_replicas": 2, "replicas": 2}, asking(1, 5), []),
+        (
+            {"name": "chat", "drain_timeout_s": 60.0, "max_replicas": 2},
+            asking(1, 5),
+            ["asks for 2 replicas: the run's service has 1: set service.replicas=2"],
+        ),
+        (
+            {"name": "chat"},
+            asking(1, 1, nodeSelector={"a": "b"}),
+            ["can't be a service here: ", "spec.template.spec.nodeSelector={'a': 'b'}: unsupported field"],
+        ),
+    ],
+)
+def test_the_deployment_is_held_to_what_the_service_may_be(manifest, service, document, notes):
+    path = manifest(document, changed_hpa(metric="gpu_utilisation_frac", low=1))
+    scaling = {"name": "kubernetes", "manifest": path}
+    _, told = described({"requests": {"name": "poisson"}, "service": service, "scaling": scaling})
+    said = [note for note in told if "Deployment chat " in note]
+    assert len(said) == bool(notes)
+    assert all(words in said[0] for words in notes)
+
+
+def test_sites_and_services_are_told_where_they_stand(manifest):
+    path = manifest(asking(gpus=4, replicas=5), changed_hpa(metric="gpu_utilisation_frac", low=1))
+    own = {"requests": {"name": "poisson"}, "drain_timeout_s": 60.0}
+    services = {"a": own, "b": {**own, "sites": {"x": {"pool": "edge"}}}}
+    _, told = described({"services": services, "scaling": {"name": "kubernetes", "manifest": path}})
+    said = [note.partition(": set ")[2] for note in told if "Deployment chat " in note]
+    assert said == [
+        "services.a.gpus_per_replica=4 services.a.replicas=5",
+        "services.b.sites.x.gpus_per_replica=4",
+    ]
+
+
+def test_a_target_that_is_not_in_the_file_is_told(manifest, tmp_path, capsys):
+    target = {"scaleTargetRef": {"kind": "Deployment", "name": "chatt"}}
+    hpa = changed_hpa(metric="gpu_utilisation_frac", low=1)
+    path = manifest(asking(gpus=4, replicas=5), {**hpa, "spec": {**hpa["spec"], **target}})
+    note = "spec.scaleTargetRef.name=chatt: no such Deployment in the file; did you mean chat? Known: chat"
+    assert main(["show", path]) == 0
+    assert f"  note: {note}\n" in capsys.readouterr().out
+    given = ["workload=none", "requests=poisson", "scaling=kubernetes", f"scaling.manifest={path}"]
+    _, notes = ran(tmp_path / "run", capsys, *given)
+    assert notes == [f"{path}: document 2: {note}"]
+    target["scaleTargetRef"]["kind"] = "StatefulSet"
+    assert main(["show", manifest(DEPLOYMENT, {**hpa, "spec": {**hpa["spec"], **target}})]) == 0
+    assert "no such" not in capsys.readouterr().out
+
+
 def changed_hpa(metric: str, low: int) -> dict[str, Any]:
     target = {"type": "Utilization", "averageUtilization": 60}
     metrics = [
         {"type": "Resource", "resource": {"name": "nvidia.com/gpu" if "gpu" in metric else metric, "target": target}}
     ]
     return {**HPA, "spec": {**HPA["spec"], "minReplicas": low, "metrics": metrics}}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("page", ["docs/manifests.md", "conf/scaling/kubernetes.yaml"])
+def test_the_commands_that_are_written_leave_the_pool_to_the_service(page):
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    commands = [line for line in lines if "scaling.manifest=" in line and "requests=" in line]
+    assert commands
+    assert all("workload=none" in line for line in commands)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,17 @@ import json
 import math
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from policies.metrics_view import METRICS, SERVICE_METRICS
 from simulator.errors import ConfigError
 from simulator.manifests.deployment import read_deployment
-from simulator.manifests.metrics import MetricNames
+from simulator.manifests.metrics import KNOWN, MetricNames
 from simulator.manifests.scaling import read_policies
 from workloads import WorkloadError
 from workloads.manifests.documents import Document
@@ -268,6 +270,14 @@ def test_a_node_pool(read):
     assert read(NODE_POOL.replace("5m", "Never"))[0].options["consolidate_after_s"] == math.inf
 
 
+@pytest.mark.parametrize("expiry", ["", "expireAfter: 720h", "expireAfter: 720h0m0s"])
+def test_the_expiry_that_a_node_pool_has_by_default_is_noted(read, expiry):
+    (found,) = read(NODE_POOL.replace("expireAfter: Never", expiry))
+    assert found.notes[-1] == (
+        "spec.template.spec.expireAfter: by default nodes expire after 720h, which isn't simulated"
+    )
+
+
 FLAG_OPTIONS = {
     "min_units": 1,
     "max_units": 10,
@@ -379,6 +389,11 @@ def pool(path, value):
             r"metric\.name: 'http_requests' is not measured here; say what stands for it: "
             r"scaling\.metrics\.http_requests=METRIC, one of request_rate_per_s",
         ),
+        (
+            hpa("spec/behavior/scaleUp/policy", []),
+            r"scaleUp\.policy: unsupported field; did you mean policies( or \w+)*\? "
+            r"Known: policies, selectPolicy, stabilizationWindowSeconds, tolerance$",
+        ),
         (hpa("spec/metrics/1/resource/name", "cpu"), r"spec\.metrics\[1\]\.resource\.name: 'cpu' is not measured here"),
         (hpa("spec/metrics", None), r"spec\.metrics: 'cpu' \(at 80%, where none are given\) is not"),
         (hpa("spec/metrics/0/pods/target/type", "Value"), r"target\.type=Value: must be one of AverageValue"),
@@ -413,7 +428,11 @@ def pool(path, value):
         ),
         (pool("spec/limits/cpu", "1000"), r"spec\.limits\.cpu=1000: unsupported field: what a node has"),
         (pool("spec/replicas", 3), r"spec\.replicas=3: unsupported field: of a fixed number of nodes"),
-        (pool("spec/template/spec/expireAfter", "720h"), "expireAfter=720h: unsupported value: must be Never"),
+        (
+            pool("spec/template/spec/expireAfter", "24h"),
+            "expireAfter=24h: unsupported value: must be Never, or 720h, the default: nodes don't expire here",
+        ),
+        (pool("spec/template/spec/expireAfter", "never"), "expireAfter=never: never is no duration"),
         (pool("spec/disruption/consolidateAfter", "5"), r"disruption\.consolidateAfter=5: 5 is no duration"),
         (
             pool("spec/disruption/budgets/0/nodes", "5"),
@@ -520,6 +539,14 @@ def test_lines_of_later_documents_and_of_lists(read):
 def test_json_has_no_lines(read):
     with pytest.raises(WorkloadError, match=r"a\.json: document 1: Foo: unsupported field"):
         read(changed(TRACKING, "Foo", 1), name="a.json")
+
+
+def test_the_docs_have_every_name_of_a_metric_that_is_known():
+    told = (Path(__file__).parents[3] / "docs/manifests.md").read_text(encoding="utf-8")
+    for name, (ours, _) in KNOWN.items():
+        if name not in (*METRICS, *SERVICE_METRICS):
+            (line,) = [each for each in told.splitlines() if each.startswith("|") and f"`{name}`" in each]
+            assert line.endswith(f"| `{ours}` |")
 
 
 def test_names_of_metrics_that_lead_nowhere(read):
