@@ -327,7 +327,7 @@ def test_sites_from_settings() -> None:
         ({"sites": {"edge": {**EDGE, "slo": {}}}}, r"service\.sites\.edge\.slo: is the same for all sites; set it for"),
         ({"sites": {"edge": {**EDGE, "routing": "cost"}}}, r"sites\.edge\.routing: is the same for all sites"),
         ({"sites": {"edge": {**EDGE, "netwrok_s": 1}}}, r"service\.sites\.edge\.netwrok_s: unknown option.*network_s"),
-        ({"routing": "price"}, r"service\.routing=price: unknown routing.*Known: cost, latency"),
+        ({"routing": "price"}, r"service\.routing=price: unknown routing.*known: cost, latency"),
         ({"route_s": 0}, r"service\.route_s=0\.0: must be a number of seconds, 0\.001 or more"),
         ({"spill_per_replica": "x"}, r"service\.spill_per_replica=x: must be a number"),
         ({"spill_per_replica": 0}, r"service\.spill_per_replica=0\.0: must be more than 0"),
