@@ -27,6 +27,8 @@ def refuse_what_is_simulated_only(settings: Mapping[str, Any]) -> None:
         BackendError: by the name of the setting.
     """
     _refuse_services(settings)
+    if settings.get("export"):
+        raise BackendError(f"export={settings['export']}: manifests are written of simulations (python -m simulator)")
     pools = settings.get("pools") or {}
     if len(pools) > 1:
         raise BackendError(f"pools: {', '.join(pools)}: live runs have one pool; several are simulated only")

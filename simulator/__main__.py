@@ -40,7 +40,7 @@ from workloads.options import build
 
 _FULL = "HYDRA_FULL_ERROR"  # 1: Hydra raises what it would print
 _ASKED = "SIMULATOR_FULL_ERROR"  # 1: the user had set it; seen by the processes of a sweep
-_NO_LABELS = ("seed", "check", "explain", "figures", "progress", "resume", "plugins")
+_NO_LABELS = ("seed", "check", "explain", "figures", "export", "progress", "resume", "plugins")
 _MOVED = {"node_scaling": "scaling@node_scaling"}  # groups that Hydra knows by where they are taken from
 _UNSAID = {"requests": "none", "node_scaling": "static", "monitor": "sampled"}  # choices that are no labels
 _OPEN = ("services", "pools")  # mappings by names of the user's own
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     | 2 | settings that can't be; nothing of that run was simulated |
     | 130 | interrupted |
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = [_flag(each) for each in (sys.argv[1:] if arguments is None else arguments)]
     full = os.environ.get(_FULL) == "1"
     try:
         overrides = _parse(given)
@@ -234,6 +234,12 @@ def _prepared(arguments: Sequence[str], overrides: Sequence[Override]) -> list[s
     if alike:  # an experiment may be a sweep, whatever the flags
         prepared.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(alike)}]")
     return prepared
+
+
+def _flag(argument: str) -> str:
+    """--export, with =FILE or without, as the setting that it stands for."""
+    name, equals, file = argument.partition("=")
+    return f"export={file if equals else 'manifests.yaml'}" if name == "--export" else argument
 
 
 def _is_override(argument: str) -> bool:

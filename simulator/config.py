@@ -102,6 +102,7 @@ class RunConfig:
     max_idle_moves: int = 100  # moves of one job without progress between them; more is an error
     warmup_s: float = 0.0  # jobs submitted before are left out of the statistics
     figures: bool | None = None  # None: for single runs, not in a sweep
+    export: str | None = None  # a file in the run's folder that takes its services and scaling policies as manifests
     progress: bool = True  # a bar, on a terminal, in runs of more than a second
     resume: bool = True  # in a sweep: a run that is there already, of the same settings, is kept
     plugins: list[str] = field(default_factory=list)  # modules that register policies of your own
@@ -116,11 +117,16 @@ class RunConfig:
             "horizon_s": (self.horizon_s > 0, "must be more than 0"),
             "starve_after_s": (self.starve_after_s > 0, "must be more than 0"),
             "max_idle_moves": (self.max_idle_moves >= 1, "must be 1 or more"),
+            "export": (self.export is None or _is_name(self.export), "must be a file's name, without a folder"),
             "warmup_s": (0 <= self.warmup_s < math.inf, "must be a number of seconds, 0 or more"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
                 raise ConfigError(f"{name}={getattr(self, name)}: {rule}")
+
+
+def _is_name(file: str) -> bool:
+    return bool(file) and file not in (".", "..") and "/" not in file
 
 
 def read_config(settings: Mapping[str, Any]) -> RunConfig:

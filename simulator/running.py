@@ -23,6 +23,7 @@ from simulator.config import GROUPS, RunConfig, Setup, read_config
 from simulator.console import ProgressBar, line, show_table, size
 from simulator.environment import write_environment
 from simulator.errors import ConfigError
+from simulator.manifests.export import of_settings
 from simulator.manifests.scaled import described
 from simulator.metrics import summarise
 from simulator.plugins import import_plugins
@@ -85,7 +86,7 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
     if job.in_sweep and config.resume and is_done(job.folder, text):
         print(f"{job.folder}: finished already with the same settings; kept (resume=false runs it anew)")
         return
-    setup = Setup(config)
+    setup, manifests = Setup(config), of_settings(settings) if config.export else ""
     prepare(job.folder)
     begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
     with signals() as stopper:
@@ -96,6 +97,8 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
         with ProgressBar(config.progress, until_s=requests_until_s(scenario)) as bar:
             simulation = Simulation(scenario, job.folder, bar)
             (job.folder / CONFIG).write_text(text, encoding="utf-8")
+            if config.export:
+                (job.folder / config.export).write_text(manifests, encoding="utf-8")
             on_start()
             stopper.stop = simulation.stop
             run = simulation.run()

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from policies import PolicyError
+from simulator.commands import asks_for_help
 from simulator.errors import ConfigError
 from simulator.manifests.export import exported
 from simulator.manifests.metrics import SHOWN, MetricNames
@@ -32,6 +33,9 @@ MISUSED = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 2 for what a user can mend, told in one line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and asks_for_help(given):
+        print(__doc__)
+        return 0
     if len(given) < 2 or given[0] not in _OPTIONS:
         print(__doc__, file=sys.stderr)
         return MISUSED

@@ -21,6 +21,7 @@ from workloads.options import nearest
 
 CONFIG = "config.yaml"
 STATIC = "static"
+_NOTHING = "scaling=static and no service: there is nothing to write"
 _JOBS_AS = {"PyTorchJob": write_pytorch_job, "Deployment": deployment.write_job}
 
 
@@ -44,8 +45,24 @@ def exported(folder: Path, jobs: str = "", jobs_as: str = "PyTorchJob") -> tuple
     import_plugins(settings.get("plugins") or ())
     written = [*_written(expanded(settings)), *_jobs(settings, jobs, jobs_as)]
     if not written:
-        raise ConfigError(f"{folder}: scaling=static and no service: there is nothing to write")
-    return "---\n".join(each.text() for each in written), [note for each in written for note in each.notes]
+        raise ConfigError(f"{folder}: {_NOTHING}")
+    return _joined(written), [note for each in written for note in each.notes]
+
+
+def of_settings(settings: dict[str, Any]) -> str:
+    """The manifests of a run's services and scaling policies, by settings that say all by themselves.
+
+    Raises:
+        ConfigError: as `exported`.
+    """
+    written = list(_written(settings))
+    if not written:
+        raise ConfigError(f"export={settings['export']}: {_NOTHING}")
+    return _joined(written)
+
+
+def _joined(written: list[Written]) -> str:
+    return "---\n".join(each.text() for each in written)
 
 
 def _written(settings: dict[str, Any]) -> Iterator[Written]:

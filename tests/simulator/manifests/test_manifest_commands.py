@@ -331,6 +331,24 @@ def test_misuse(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_help(capsys):
+    assert main(["export", "--help"]) == 0
+    assert "export RUN_FOLDER" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--export", "export=manifests.yaml: scaling=static and no service: there is nothing to write"),
+        ("--export=a/b", "export=a/b: must be a file's name, without a folder"),
+    ],
+)
+def test_what_can_not_be_exported_is_told_before_the_run(flag, message, tmp_path, capsys):
+    assert simulate(["workload.num_jobs=10", flag, f"hydra.run.dir={tmp_path / 'run'}"]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_and_its_export(manifest, tmp_path, capsys):
     path, folder = manifest(DEPLOYMENT, HPA), tmp_path / "run"
     given = ["requests=poisson", "requests.rate_per_s=1", "requests.duration_s=120", "service.max_replicas=6"]
@@ -338,13 +356,15 @@ def test_a_run_and_its_export(manifest, tmp_path, capsys):
     jobs.write_text(yaml.safe_dump(JOB))
     given += ["workload=kubeflow", f"workload.path={jobs}", "service.name=chat", "service.drain_timeout_s=30"]
     given += ["scaling=kubernetes", f"scaling.manifest={path}", "scaling.metrics.in_flight=concurrency_per_replica"]
-    assert simulate([*given, "figures=false", "check=true", f"hydra.run.dir={folder}"]) == 0, capsys.readouterr().err
+    given += ["figures=false", "check=true", "--export=own.yaml", f"hydra.run.dir={folder}"]
+    assert simulate(given) == 0, capsys.readouterr().err
     assert yaml.safe_load((folder / "config.yaml").read_text())["scaling"]["name"] == "kubernetes_hpa"
     Path(path).unlink()  # the run knows all by itself
     out = tmp_path / "out.yaml"
     assert main(["export", str(folder), f"out={out}", "jobs=all"]) == 0
     documents = list(yaml.safe_load_all(out.read_text()))
     assert [each["kind"] for each in documents] == ["Deployment", "HorizontalPodAutoscaler", "PyTorchJob"]
+    assert list(yaml.safe_load_all((folder / "own.yaml").read_text())) == documents[:2]
     assert documents[1]["spec"]["maxReplicas"] == 6
     assert documents[1]["spec"]["metrics"][0]["pods"]["target"]["averageValue"] == "1500m"
     assert "# image: IMAGE stands for your own" in out.read_text()
