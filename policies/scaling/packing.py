@@ -140,8 +140,9 @@ class Fitter:
         for other in self._too_large:
             if pod.gpus >= other.gpus and pod.cpus >= other.cpus and pod.memory_gib >= other.memory_gib:
                 return False
+        least = pod.gpus - _ROUNDING
         for room in self._rooms:
-            if room.fits(pod):
+            if room.gpus >= least and room.fits(pod):  # most have no GPU left: that is seen without a call
                 room.put(pod)
                 return True
         self._too_large.append(pod)
