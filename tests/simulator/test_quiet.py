@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from small_runs import jobs_of, run_jobs, simulated
 
 from policies import registry
+from policies.scaling.cluster_autoscaler import ClusterAutoscaler
 from policies.scaling.joint import jointly
 from simulator import ending
 from simulator.cluster import DecideOptions
@@ -190,6 +191,23 @@ def test_with_services_too(given: dict[str, Any], scaling: tuple[str, dict[str, 
     case = serving.scenario({**given, "interval_s": 0.0})
     scaling_of = {**case.scaling, "default": registry.create("scaling", name, **options, **more)}
     assert_same(*(simulated(replace(case, scaling=scaling_of, skip_quiet=skips)) for skips in (True, False)))
+
+
+AUTOSCALERS = [each for each in SCALINGS if each[0] == "cluster_autoscaler"]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, print_blob=True)
+@given(scenarios(), st.sampled_from(AUTOSCALERS), st.sampled_from([0.0, 0.5, 1.0]))
+def test_where_nothing_can_follow_packing_changes_nothing(
+    given: dict[str, Any], scaling: tuple[str, dict[str, Any]], threshold: float
+) -> None:
+    """cluster_autoscaler packs nothing where it is stuck; the run is that in which it packs all the same."""
+    scaling = scaling[0], {**scaling[1], "utilization_threshold": threshold}
+    case = {**given, "scaling": [scaling] * len(given["scaling"])}
+    fast = simulated(scenario(case, True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClusterAutoscaler, "_stuck", lambda *_: None)
+        assert_same(fast, simulated(scenario(case, True)))
 
 
 # ---- by hand
