@@ -205,6 +205,6 @@ def _value(sample: Mapping[str, float], metric: str, target: str) -> float:
         return sample[metric]
     except KeyError:
         why = nearest(metric, sample)
-        if metric in SERVICE_METRICS and metric not in METRICS and metric not in SERVICE_METRICS.keys() & sample.keys():
+        if metric in SERVICE_METRICS and sample.keys() <= METRICS.keys():
             why = "it is one of inference services; of a pool there are " + ", ".join(METRICS)
         raise PolicyError(f"metric {metric!r} is not measured of {target!r}: {why}") from None
