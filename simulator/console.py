@@ -250,10 +250,8 @@ def _total(cost_usd: float | None) -> str:
 
 
 def _cost(of: Mapping[str, Any]) -> str:
-    per_1k = of["cost_per_1k_requests_usd"]
-    if not of["cost_usd"]:
-        return _total(of["cost_usd"])
-    return f"${of['cost_usd']:,.2f}" + ("" if per_1k is None else f", ${per_1k:,.4f} a thousand requests")
+    cost_usd, per_1k = of["cost_usd"], of["cost_per_1k_requests_usd"]
+    return _total(cost_usd) + (f", ${per_1k:,.4f} a thousand requests" if cost_usd and per_1k is not None else "")
 
 
 def _seconds(time_s: float | None) -> str:

@@ -23,7 +23,7 @@ from simulator.config import GROUPS, RunConfig, Setup, read_config
 from simulator.console import ProgressBar, line, show_table, size
 from simulator.environment import write_environment
 from simulator.errors import ConfigError
-from simulator.manifests.export import of_settings
+from simulator.manifests.export import of_config
 from simulator.manifests.scaled import described
 from simulator.metrics import summarise
 from simulator.plugins import import_plugins
@@ -86,7 +86,7 @@ def run_job(job: Job, on_start: Callable[[], None] = lambda: None) -> None:
     if job.in_sweep and config.resume and is_done(job.folder, text):
         print(f"{job.folder}: finished already with the same settings; kept (resume=false runs it anew)")
         return
-    setup, manifests = Setup(config), of_settings(settings) if config.export else ""
+    setup, manifests = Setup(config), of_config(config) if config.export else ""
     prepare(job.folder)
     begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
     with signals() as stopper:

@@ -7,7 +7,7 @@ from typing import Any
 
 from simulator.config import GROUPS, SERVING_GROUPS, CompareOptions, Setup, read_config
 from simulator.errors import ConfigError
-from simulator.manifests.choice import expanded
+from simulator.manifests.scaled import described
 from simulator.metric_names import check_metric
 from workloads.options import nearest
 
@@ -29,7 +29,7 @@ def check_sweep(
     _check_baseline(options.baseline, jobs)
     services: set[str] = set()
     for job in samples(jobs):
-        services |= Setup(read_config(expanded(compose(job)))).service_names
+        services |= Setup(read_config(described(compose(job))[0])).service_names
     if options.after_sweep and jobs:
         check_metric("compare.x", options.x, services)
         check_metric("compare.y", options.y, services)

@@ -36,9 +36,10 @@ class Option:
 
 def oldest(pods: Sequence[Pod]) -> tuple[float, float]:
     """Since when the oldest pod waits, and the oldest with a GPU; inf and -inf where there is none."""
-    since_s = [pod.since_s for pod in pods]
-    with_gpu_s = [pod.since_s for pod in pods if pod.gpus]
-    return min(since_s, default=math.inf), min(with_gpu_s, default=-math.inf)
+    return (
+        min((pod.since_s for pod in pods), default=math.inf),
+        min((pod.since_s for pod in pods if pod.gpus), default=-math.inf),
+    )
 
 
 def too_new(

@@ -96,7 +96,7 @@ class Waiting:
 def first_fit(pods: Iterable[Pod], rooms: Sequence[Room]) -> list[Pod]:
     """Puts each pod into the first room that has space; returns those that found none."""
     fitter = Fitter(rooms)
-    return [pod for pod in pods if pod.gpus >= fitter.no_space_for or not fitter.place(pod)]
+    return [pod for pod in pods if not fitter.place(pod)]
 
 
 class Left:
@@ -140,9 +140,8 @@ class Fitter:
         for other in self._too_large:
             if pod.gpus >= other.gpus and pod.cpus >= other.cpus and pod.memory_gib >= other.memory_gib:
                 return False
-        least = pod.gpus - _ROUNDING
         for room in self._rooms:
-            if room.gpus >= least and room.fits(pod):  # most have no GPU left: that is seen without a call
+            if room.fits(pod):
                 room.put(pod)
                 return True
         self._too_large.append(pod)

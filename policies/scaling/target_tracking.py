@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 from policies.quiet import Band, Quiet
 from policies.registry import register
@@ -187,7 +188,9 @@ class TargetTracking:
                 promise = promise.but(look(Side(self.points_out, inside(high, -MARGIN), is_above, rested_out_s), None))
             if goes_in:
                 low += 10 * MARGIN * max(1.0, abs(low))  # `ceil` forgives as much as MARGIN
-                stays = max(stays, look(None, Side(self.points_in, low, low.__ge__, rested_in_s)), key=_until_s)
+                stays = max(
+                    stays, look(None, Side(self.points_in, low, low.__ge__, rested_in_s)), key=attrgetter("until_s")
+                )
         return promise.but(stays)
 
     def _bounds(self, target: Target, metric: str, goal: float) -> Band:
@@ -203,7 +206,3 @@ class TargetTracking:
 
 def _is_above(target: Target, metric: str, bound: float, value: float) -> bool:
     return as_average(target, metric, value) > bound
-
-
-def _until_s(promise: Quiet) -> float:
-    return promise.until_s

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from policies import PolicyError
-from simulator.commands import asks_for_help
+from simulator.commands import MISUSED, asks_for_help, complain
 from simulator.errors import ConfigError
 from simulator.manifests.export import exported
 from simulator.manifests.metrics import SHOWN, MetricNames
@@ -27,7 +27,6 @@ from workloads import WorkloadError
 from workloads.options import nearest
 
 _OPTIONS: Mapping[str, Sequence[str]] = {"show": (SHOWN,), "export": ("out", "jobs", "jobs_as")}
-MISUSED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _export(path, options)
     except (ConfigError, PolicyError, WorkloadError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISUSED
+        return complain(error)
     return 0
 
 

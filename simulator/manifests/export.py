@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from simulator.config import Setup, make_policy, read_config
+from simulator.config import RunConfig, Setup, make_policy, read_config
 from simulator.errors import ConfigError
 from simulator.manifests import deployment
 from simulator.manifests.choice import expanded
@@ -43,21 +43,21 @@ def exported(folder: Path, jobs: str = "", jobs_as: str = "PyTorchJob") -> tuple
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: is no run's settings")
     import_plugins(settings.get("plugins") or ())
-    written = [*_written(expanded(settings)), *_jobs(settings, jobs, jobs_as)]
+    written = [*_written(read_config(expanded(settings))), *_jobs(settings, jobs, jobs_as)]
     if not written:
         raise ConfigError(f"{folder}: {_NOTHING}")
     return _joined(written), [note for each in written for note in each.notes]
 
 
-def of_settings(settings: dict[str, Any]) -> str:
-    """The manifests of a run's services and scaling policies, by settings that say all by themselves.
+def of_config(config: RunConfig) -> str:
+    """The manifests of a run's services and scaling policies.
 
     Raises:
         ConfigError: as `exported`.
     """
-    written = list(_written(settings))
+    written = list(_written(config))
     if not written:
-        raise ConfigError(f"export={settings['export']}: {_NOTHING}")
+        raise ConfigError(f"export={config.export}: {_NOTHING}")
     return _joined(written)
 
 
@@ -65,8 +65,7 @@ def _joined(written: list[Written]) -> str:
     return "---\n".join(each.text() for each in written)
 
 
-def _written(settings: dict[str, Any]) -> Iterator[Written]:
-    config = read_config(settings)
+def _written(config: RunConfig) -> Iterator[Written]:
     plans = list(service_plans(config.requests, config.service, config.services))
     for plan, own in plans:
         yield deployment.write_deployment(plan.spec)
